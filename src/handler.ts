@@ -1,0 +1,380 @@
+/**
+ * AWS Client VPN client connect handler: one session per user name, the newest wins.
+ *
+ * Client VPN asks this function about each new connection before it lets it in. The function finds the older
+ * connections of the same user name on the same endpoint, terminates them and allows the new one. What it cannot find
+ * out or cannot terminate, it answers with a denial.
+ */
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import {
+  type ClientVpnConnection,
+  EC2Client,
+  paginateDescribeClientVpnConnections,
+  TerminateClientVpnConnectionsCommand,
+} from "@aws-sdk/client-ec2";
+import type { Context, Handler } from "aws-lambda";
+
+/**
+ * What Client VPN sends, schema v3. The first four fields decide; the others are `unknown` because they are never
+ * looked at, so that an odd value in one of them cannot lock a user out.
+ *
+ * Source: AWS Client VPN administrator guide, "Connection authorization".
+ */
+export interface ClientConnectRequest {
+  "schema-version": "v3";
+  /** The connection that is being authorized. */
+  "connection-id": string;
+  "endpoint-id": string;
+  /** Active Directory user name or SAML NameID; empty with mutual (certificate-only) authentication. */
+  username: string;
+  "common-name"?: unknown;
+  platform?: unknown;
+  "platform-version"?: unknown;
+  "public-ip"?: unknown;
+  "client-openvpn-version"?: unknown;
+  "aws-client-version"?: unknown;
+  groups?: unknown;
+}
+
+/**
+ * What Client VPN accepts as an answer, schema v3: exactly these four fields.
+ *
+ * Source: AWS Client VPN administrator guide, "Connection authorization".
+ */
+export interface ClientConnectResponse {
+  allow: boolean;
+  /** Shown to the user when denied, at most 255 characters; empty when allowed. */
+  "error-msg-on-denied-connection": string;
+  "posture-compliance-statuses": string[];
+  "schema-version": "v3";
+}
+
+/** What a denied user reads. EC2's own words stay in the log: they name roles and accounts. */
+const USER_MESSAGES = {
+  invalidRequest: "The VPN could not read this connection request. Please contact your VPN administrator.",
+  notChecked:
+    "The VPN could not check whether you are connected from elsewhere. Please try again in a minute. " +
+    "If this happens again, contact your VPN administrator.",
+  notTerminated:
+    "An older VPN connection of yours could not be ended. Disconnect your other devices and try again in a minute. " +
+    "If this happens again, contact your VPN administrator.",
+};
+
+/** Client VPN waits this long for an answer, whatever the function's own time-out is. */
+const CLIENT_VPN_WAITS_MS = 30_000;
+
+/** The answer leaves this long before the time is over. */
+const RESERVE_MS = 1_000;
+
+/** EC2 answers well within a second: a request without a sign of life for this long sits on a dead socket. */
+const REQUEST_TIMEOUT_MS = 5_000;
+
+/** With less time left than this, no call is begun: EC2's answer would hardly come in time. */
+const SHORTEST_CALL_MS = 250;
+
+/** Leaves room for a second try in the 2 s that remain of Lambda's default time-out. */
+const CONNECTION_TIMEOUT_MS = 1_500;
+
+/** The wait before a retry is random, below a bound that doubles each time from the first value to the second. */
+const FIRST_RETRY_WAIT_MS = 100;
+const LONGEST_RETRY_WAIT_MS = 4_000;
+
+/** The largest page that DescribeClientVpnConnections gives. */
+const PAGE_SIZE = 1_000;
+
+/** The user waits for all of them, but the account's bucket for mutating EC2 calls holds only 50. */
+const TERMINATIONS_AT_ONCE = 10;
+
+/** CloudWatch cuts long log events, so a text (in characters) and the number of errors are cut here. */
+const LOGGED_TEXT_LENGTH = 4_000;
+const LOGGED_ERRORS = 10;
+
+/** What the SDK is told about one call. */
+interface CallOptions {
+  abortSignal: AbortSignal;
+  /** For each attempt, in ms. */
+  requestTimeout: number;
+}
+
+/** Tells the retry strategy, which the SDK calls without saying on whose behalf, the deadline of its caller. */
+const deadlineOfCaller = new AsyncLocalStorage<number>();
+
+/**
+ * Region, credentials and AWS_ENDPOINT_URL_EC2 come from the environment.
+ *
+ * The retry strategy is our own because the SDK's give up after three attempts and draw on a quota that one bad minute
+ * of EC2 leaves empty for the container's next users. Here a login waits for the call, so it is worth trying as long as
+ * there is time; what to retry is still the SDK's judgement.
+ */
+const client = new EC2Client({
+  requestHandler: {
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    socketTimeout: REQUEST_TIMEOUT_MS,
+    throwOnRequestTimeout: true,
+  },
+  retryStrategy: {
+    async acquireInitialRetryToken() {
+      return { getRetryCount: () => 0, getRetryDelay: () => 0 };
+    },
+    async refreshRetryTokenForRetry(token, { errorType }) {
+      const retries = token.getRetryCount();
+      const deadline = deadlineOfCaller.getStore() ?? 0;
+      const longest = deadline - SHORTEST_CALL_MS - performance.now();
+      if (errorType === "CLIENT_ERROR" || longest < 0) throw new Error("no retry: the SDK throws EC2's error instead");
+      const wait = Math.random() * Math.min(longest, LONGEST_RETRY_WAIT_MS, FIRST_RETRY_WAIT_MS * 2 ** retries);
+      return { getRetryCount: () => retries + 1, getRetryDelay: () => wait };
+    },
+    recordSuccess() {},
+  },
+});
+
+/** What the answer and the log entry are made of. */
+interface Decision extends Terminations {
+  allow: boolean;
+  /** For the administrator. */
+  reason: string;
+  /** For the user; empty when allowed. */
+  userMessage: string;
+}
+
+interface Terminations {
+  /** The ids of the connections that were ended. */
+  terminated: string[];
+  /** How many could not be ended. */
+  notTerminated: number;
+  errors: LoggedError[];
+}
+
+interface LoggedError {
+  /** The connection that could not be ended; absent where the error concerns the look-up. */
+  connectionId?: string;
+  /** EC2's error code, or the name of the SDK's or our own error. */
+  code: string;
+  message: string;
+}
+
+const NOTHING_TERMINATED: Terminations = { terminated: [], notTerminated: 0, errors: [] };
+
+/**
+ * Decides about one new VPN connection, and ends the user's older ones.
+ *
+ * @param event the request; whatever is not a valid {@link ClientConnectRequest} is denied
+ * @param context tells the remaining time in ms; without it, 30,000 ms are assumed
+ * @returns the answer, at least 1,000 ms before that time is over. Never throws.
+ */
+export const handler = (async (event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> => {
+  const startedAt = performance.now();
+  const decision = await decide(event, context);
+  log(event, decision, performance.now() - startedAt);
+  return {
+    allow: decision.allow,
+    "error-msg-on-denied-connection": decision.userMessage,
+    "posture-compliance-statuses": [],
+    "schema-version": "v3",
+  };
+}) satisfies Handler<unknown, ClientConnectResponse>;
+
+async function decide(event: unknown, context: Partial<Context> | undefined): Promise<Decision> {
+  const request = validate(event);
+  if (typeof request === "string") {
+    return { allow: false, reason: request, userMessage: USER_MESSAGES.invalidRequest, ...NOTHING_TERMINATED };
+  }
+  // Two empty user names are not the same user: taking them for one would end everybody's connection.
+  if (request.username === "") {
+    return { allow: true, reason: "no user name to compare", userMessage: "", ...NOTHING_TERMINATED };
+  }
+  const deadline = deadlineFrom(context);
+  try {
+    const older = await beforeDeadline(deadline, (options) => findOlderConnections(request, options));
+    const terminations = await terminateAll(request, older, deadline);
+    if (terminations.notTerminated > 0) {
+      const reason = "older connections could not be terminated";
+      return { allow: false, reason, userMessage: USER_MESSAGES.notTerminated, ...terminations };
+    }
+    const reason = older.length > 0 ? "older connections terminated" : "no older connections";
+    return { allow: true, reason, userMessage: "", ...terminations };
+  } catch (error) {
+    const reason = "older connections could not be looked up";
+    const errors = [toLoggedError(error)];
+    return { allow: false, reason, userMessage: USER_MESSAGES.notChecked, ...NOTHING_TERMINATED, errors };
+  }
+}
+
+/** Returns the request with an absent or null user name made empty, or a sentence that says which field is wrong. */
+function validate(event: unknown): ClientConnectRequest | string {
+  if (!isObject(event)) return `invalid request: expected a JSON object, got ${describe(event)}`;
+  const { "schema-version": version, "connection-id": connectionId, "endpoint-id": endpointId } = event;
+  const username = event.username ?? "";
+  const wrong = (field: string, expected: string) =>
+    `invalid request: ${field}: expected ${expected}, got ${describe(event[field])}`;
+  if (version !== "v3") return wrong("schema-version", '"v3"');
+  if (typeof connectionId !== "string" || connectionId === "") return wrong("connection-id", "a non-empty string");
+  if (typeof endpointId !== "string" || endpointId === "") return wrong("endpoint-id", "a non-empty string");
+  if (typeof username !== "string") return wrong("username", "a string");
+  return { "schema-version": version, "connection-id": connectionId, "endpoint-id": endpointId, username };
+}
+
+/** Returns by when all calls to EC2 have to be over, on the clock of `performance.now()`, in ms. */
+function deadlineFrom(context: Partial<Context> | undefined): number {
+  const remaining =
+    typeof context?.getRemainingTimeInMillis === "function" ? context.getRemainingTimeInMillis() : CLIENT_VPN_WAITS_MS;
+  return performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS;
+}
+
+class DeadlineExceeded extends Error {
+  override name = "DeadlineExceeded";
+}
+
+/**
+ * Settles with `call`, or rejects at the deadline whatever becomes of the call: the SDK that the Lambda runtime carries
+ * may be too old to wake from a retry's wait when the signal aborts.
+ */
+async function beforeDeadline<T>(deadline: number, call: (options: CallOptions) => Promise<T>): Promise<T> {
+  const left = deadline - performance.now();
+  if (left < SHORTEST_CALL_MS) throw new DeadlineExceeded("no time left to call EC2");
+  // Half of a short time, so that one dead socket leaves a second try.
+  const requestTimeout = Math.min(REQUEST_TIMEOUT_MS, left / 2);
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const timeIsOver = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new DeadlineExceeded("no answer from EC2 in time"));
+      controller.abort();
+    }, left);
+  });
+  const options = { abortSignal: controller.signal, requestTimeout };
+  try {
+    return await Promise.race([deadlineOfCaller.run(deadline, () => call(options)), timeIsOver]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Returns the ids of the user's other connections on the endpoint that are, or may still be, connected. */
+async function findOlderConnections(request: ClientConnectRequest, options: CallOptions): Promise<string[]> {
+  const { username } = request;
+  // EC2's filters read * and ? as wildcards and \ as their escape. Whether this API does so is not documented, so the
+  // filter gets both readings of the name, and isOlder() keeps only the user's own rows.
+  const escaped = username.replace(/[*?\\]/g, "\\$&");
+  const pages = paginateDescribeClientVpnConnections(
+    { client, pageSize: PAGE_SIZE },
+    {
+      ClientVpnEndpointId: request["endpoint-id"],
+      Filters: [{ Name: "username", Values: [...new Set([username, escaped])] }],
+    },
+    options,
+  );
+  const older = new Set<string>();
+  for await (const { Connections = [] } of pages) {
+    for (const connection of Connections) {
+      if (!isOlder(connection, request)) continue;
+      if (connection.ConnectionId === undefined) throw new Error("EC2 gave a connection of this user without its id");
+      older.add(connection.ConnectionId);
+    }
+  }
+  return [...older];
+}
+
+function isOlder({ ConnectionId, Status, Username }: ClientVpnConnection, request: ClientConnectRequest): boolean {
+  // failed-to-terminate may still be connected; terminating and terminated stay listed for an hour.
+  if (Status?.Code !== "active" && Status?.Code !== "failed-to-terminate") return false;
+  if (ConnectionId === request["connection-id"]) return false;
+  if (Username) return Username === request.username;
+  // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless the
+  // filter may have matched other users too: then neither allowing nor terminating would be right.
+  if (/[*?]/.test(request.username)) {
+    throw new Error(
+      `EC2 gave no user name for ${ConnectionId}, and the user name filter may have matched another user's`,
+    );
+  }
+  return true;
+}
+
+/** Terminates the connections independently of each other: one that cannot be ended does not keep the others alive. */
+async function terminateAll(
+  request: ClientConnectRequest,
+  connectionIds: string[],
+  deadline: number,
+): Promise<Terminations> {
+  const terminated: string[] = [];
+  const errors: LoggedError[] = [];
+  const queue = connectionIds.values();
+  const terminateFromQueue = async () => {
+    for (const connectionId of queue) {
+      try {
+        await beforeDeadline(deadline, (options) => terminate(request["endpoint-id"], connectionId, options));
+        terminated.push(connectionId);
+      } catch (error) {
+        errors.push({ connectionId, ...toLoggedError(error) });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: TERMINATIONS_AT_ONCE }, terminateFromQueue));
+  return { terminated, notTerminated: errors.length, errors };
+}
+
+class TerminationFailed extends Error {
+  override name = "failed-to-terminate";
+}
+
+/** Returns when the connection has been ended or was gone already; throws when it could not be ended. */
+async function terminate(endpointId: string, connectionId: string, options: CallOptions): Promise<void> {
+  const command = new TerminateClientVpnConnectionsCommand({
+    ClientVpnEndpointId: endpointId,
+    ConnectionId: connectionId,
+  });
+  try {
+    const { ConnectionStatuses = [] } = await client.send(command, options);
+    for (const { CurrentStatus } of ConnectionStatuses) {
+      if (CurrentStatus?.Code === "failed-to-terminate") throw new TerminationFailed(CurrentStatus.Message);
+    }
+  } catch (error) {
+    if (toLoggedError(error).code !== "InvalidClientVpnConnection.IdNotFound") throw error;
+  }
+}
+
+/**
+ * Writes the one log entry of a decision. With Lambda's JSON log format the runtime makes the object a field tree; with
+ * its text format, one line of JSON is what CloudWatch Logs Insights finds fields in. Either way JSON escapes line
+ * breaks, so that no user name can forge an entry.
+ */
+function log(event: unknown, { allow, reason, terminated, notTerminated, errors }: Decision, durationMs: number): void {
+  const text = (field: string) => (isObject(event) && typeof event[field] === "string" ? cut(event[field]) : "");
+  const entry = {
+    decision: allow ? "allow" : "deny",
+    reason,
+    username: text("username"),
+    endpointId: text("endpoint-id"),
+    connectionId: text("connection-id"),
+    terminated,
+    notTerminated,
+    errors: errors.slice(0, LOGGED_ERRORS),
+    durationMs: Math.round(durationMs),
+  };
+  const write = allow ? console.info : console.error;
+  write(process.env.AWS_LAMBDA_LOG_FORMAT === "JSON" ? entry : JSON.stringify(entry));
+}
+
+function toLoggedError(error: unknown): LoggedError {
+  if (!(error instanceof Error)) return { code: "Unknown", message: cut(String(error)) };
+  return { code: error.name, message: cut(error.message) };
+}
+
+function cut(text: string): string {
+  return text.length > LOGGED_TEXT_LENGTH ? `${text.slice(0, LOGGED_TEXT_LENGTH)}…` : text;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Names a value that was not expected, so that the log line is enough to see what came instead. */
+function describe(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "string") return JSON.stringify(cut(value));
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}

@@ -1,0 +1,103 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { inflateRawSync } from "node:zlib";
+import { unzipSync } from "fflate";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { LoopbackEc2 } from "./ec2.ts";
+import { ALLOWED, connectEvent } from "./events.ts";
+import { DIST, Lambda } from "./lambda.ts";
+
+const ec2 = new LoopbackEc2();
+const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
+
+beforeAll(async () => {
+  await ec2.start();
+});
+
+afterAll(async () => {
+  rmSync(folder, { recursive: true });
+  await ec2.close();
+});
+
+/** Builds once more, elsewhere on earth, and returns what the build printed. */
+function build(name: string, timeZone: string): string {
+  const script = fileURLToPath(new URL("../build.mjs", import.meta.url));
+  const env = { ...process.env, TZ: timeZone };
+  return execFileSync(process.execPath, [script, join(folder, name)], { cwd: tmpdir(), env, encoding: "utf8" });
+}
+
+async function expectOneSessionPerUser(file: string): Promise<void> {
+  ec2.reset();
+  const older = ec2.connect();
+  const stranger = ec2.connect({ username: "bob" });
+  const lambda = await Lambda.start(file, ec2.env);
+  try {
+    expect((await lambda.invoke(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect([older.status, stranger.status]).toStrictEqual(["terminated", "active"]);
+    expect(lambda.output).toBe("");
+  } finally {
+    await lambda.stop();
+  }
+}
+
+describe("the build", () => {
+  test("gives the same bytes again, in another time zone too, and prints their sizes and the zip's hash", () => {
+    const printed = [build("west", "Pacific/Midway"), build("east", "Pacific/Kiritimati")];
+    expect(printed[0]).toBe(printed[1]);
+    for (const name of ["index.mjs", "function.zip", "paste.mjs"]) {
+      const built = readFileSync(`${DIST}${name}`);
+      expect(readFileSync(join(folder, "west", name)).equals(built), name).toBe(true);
+      expect(readFileSync(join(folder, "east", name)).equals(built), name).toBe(true);
+      expect(printed[0]).toMatch(new RegExp(`^${name} +${built.length.toLocaleString("en")} bytes`, "m"));
+    }
+    const zip = readFileSync(`${DIST}function.zip`);
+    expect(printed[0]).toContain(createHash("sha256").update(zip).digest("base64"));
+  });
+});
+
+describe("function.zip", () => {
+  const zip = readFileSync(`${DIST}function.zip`);
+
+  test("holds index.mjs alone, at its root", () => {
+    const files = unzipSync(zip);
+    expect(Object.keys(files)).toStrictEqual(["index.mjs"]);
+    expect(readFileSync(`${DIST}index.mjs`).equals(files["index.mjs"] ?? new Uint8Array())).toBe(true);
+  });
+
+  test("is a zip to others than its writer, and its file readable by Lambda's user", () => {
+    // Local file header and central directory as in PKWARE's APPNOTE, 4.3.7 and 4.3.12.
+    expect(zip.readUInt32LE(0)).toBe(0x04034b50);
+    const dataStart = 30 + zip.readUInt16LE(26) + zip.readUInt16LE(28);
+    const data = inflateRawSync(zip.subarray(dataStart, dataStart + zip.readUInt32LE(18)));
+    expect(data.equals(readFileSync(`${DIST}index.mjs`))).toBe(true);
+    const directory = zip.readUInt32LE(zip.length - 6);
+    expect(zip.readUInt32LE(directory)).toBe(0x02014b50);
+    expect((zip.readUInt32LE(directory + 38) >>> 16).toString(8)).toBe("100644");
+  });
+
+  test("loads where there is no node_modules, and answers", async () => {
+    const file = join(folder, "index.mjs");
+    writeFileSync(file, unzipSync(zip)["index.mjs"] ?? "");
+    await expectOneSessionPerUser(file);
+  });
+});
+
+describe("paste.mjs", () => {
+  const code = readFileSync(`${DIST}paste.mjs`, "utf8");
+
+  test("answers on the AWS SDK as installed", async () => {
+    await expectOneSessionPerUser(`${DIST}paste.mjs`);
+  });
+
+  test("is a few hundred readable lines, comments included, that import the SDK alone", () => {
+    expect(code.split("\n").length).toBeLessThan(400);
+    expect(Math.max(...code.split("\n").map((line) => line.length))).toBeLessThan(160);
+    expect(code).toContain("Two empty user names are not the same user");
+    const imports = [...code.matchAll(/from "([^"]+)"/g)].map(([, module]) => module);
+    expect(imports).toStrictEqual(["node:async_hooks", "@aws-sdk/client-ec2"]);
+  });
+});

@@ -1,0 +1,80 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
+import { connectEvent, expectValidAnswer } from "./events.ts";
+import { DIST, type Invocation, Lambda } from "./lambda.ts";
+
+// Every test here waits for a deadline, so they wait together. Each has a user of its own, whose name says what EC2 does
+// to the calls for that user.
+
+const LASTING: Record<string, Fault> = {
+  hangs: "hang",
+  drips: "drip",
+  stalls: "stall",
+  throttles: THROTTLED,
+  resets: "reset",
+  "is unavailable": { status: 503, code: "Unavailable", message: "The server is overloaded" },
+};
+
+function expectDenied({ response, durationMs, log }: Invocation, withinMs: number) {
+  expectValidAnswer(response);
+  expect(response.allow).toBe(false);
+  expect(durationMs).toBeLessThan(withinMs);
+  expect(log).toHaveLength(1);
+  return JSON.parse(String(log[0]?.message[0]));
+}
+
+describe.concurrent.each(["index.mjs", "paste.mjs"])("dist/%s", (file) => {
+  const ec2 = new LoopbackEc2();
+  let lambda: Lambda;
+
+  beforeAll(async () => {
+    await ec2.start();
+    lambda = await Lambda.start(`${DIST}${file}`, ec2.env);
+    const describeFault = (params: URLSearchParams) => LASTING[String(params.get("Filter.1.Value.1"))];
+    const terminateFault = (params: URLSearchParams) =>
+      LASTING[String(params.get("ConnectionId")).replace(/ \d+$/, "")];
+    ec2.fail("DescribeClientVpnConnections", describeFault, Number.POSITIVE_INFINITY);
+    ec2.fail("TerminateClientVpnConnections", terminateFault, Number.POSITIVE_INFINITY);
+  });
+
+  afterAll(async () => {
+    await lambda.stop();
+    await ec2.close();
+    expect(lambda.output).toBe("");
+  });
+
+  test.each(Object.keys(LASTING))(
+    "is on time within Lambda's default 3 s when EC2 %s in the look-up",
+    async (username) => {
+      const older = ec2.connect({ username });
+      const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 3_000 });
+      expectDenied(invocation, 2_500);
+      expect(older.status).toBe("active");
+    },
+  );
+
+  test.each(Object.keys(LASTING))("is on time when EC2 %s in eleven of twelve terminations", async (fault) => {
+    const username = `user for whom EC2 ${fault} in the terminations`;
+    const served = ec2.connect({ username });
+    for (let i = 0; i < 11; i++) ec2.connect({ username, connectionId: `${fault} ${i}` });
+    const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 3_000 });
+    const entry = expectDenied(invocation, 2_500);
+    expect(entry).toMatchObject({ terminated: [served.connectionId], notTerminated: 11 });
+    expect(entry.errors).toHaveLength(10);
+  });
+
+  test("denies after more than 20 s, and in EC2's words, when EC2 throttles for the whole 30 s", async () => {
+    const invocation = await lambda.invoke(connectEvent({ username: "throttles" }), { remaining: 30_000 });
+    const { errors } = expectDenied(invocation, 29_500);
+    expect(invocation.durationMs).toBeGreaterThan(20_000);
+    expect(errors).toStrictEqual([{ code: "RequestLimitExceeded", message: "Request limit exceeded." }]);
+  }, 40_000);
+
+  test("denies within 29 s, after more than one try, when EC2 hangs and no context tells the time", async () => {
+    const callsBefore = ec2.requests.length;
+    const invocation = await lambda.invoke(connectEvent({ username: "hangs" }), {});
+    expectDenied(invocation, 29_500);
+    expect(invocation.durationMs).toBeGreaterThan(20_000);
+    expect(ec2.requests.length - callsBefore).toBeGreaterThan(4);
+  }, 40_000);
+});

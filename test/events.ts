@@ -1,0 +1,79 @@
+import { readFileSync } from "node:fs";
+import { expect } from "vitest";
+
+const alice: Record<string, unknown> = JSON.parse(readFileSync(new URL("events/alice.json", import.meta.url), "utf8"));
+
+/** The connection that is being authorized. */
+export const CONNECTION_ID = String(alice["connection-id"]);
+
+/** A request as Client VPN sends it, for alice, with the given fields instead of its own. */
+export function connectEvent(fields: Record<string, unknown> = {}): Record<string, unknown> {
+  return { ...alice, ...fields };
+}
+
+function without(field: string): Record<string, unknown> {
+  const { [field]: _, ...rest } = alice;
+  return rest;
+}
+
+/** What must be denied without a call to EC2: a name, the event, and what the log has to say about it. */
+export const BAD_EVENTS: [name: string, event: unknown, reason: string][] = [
+  ["null", null, "expected a JSON object, got null"],
+  ["nothing", undefined, "expected a JSON object, got nothing"],
+  ["an empty array", [], "expected a JSON object, got an array"],
+  ["a request in an array", [alice], "expected a JSON object, got an array"],
+  ["a string", "v3", 'expected a JSON object, got "v3"'],
+  ["an empty string", "", 'expected a JSON object, got ""'],
+  ["a number", 3, "expected a JSON object, got a number"],
+  ["a boolean", true, "expected a JSON object, got a boolean"],
+  ["an empty object", {}, 'schema-version: expected "v3", got nothing'],
+  ["no schema version", without("schema-version"), 'schema-version: expected "v3", got nothing'],
+  ["schema version v1", connectEvent({ "schema-version": "v1" }), 'schema-version: expected "v3", got "v1"'],
+  ["schema version V3", connectEvent({ "schema-version": "V3" }), 'schema-version: expected "v3", got "V3"'],
+  ["schema version v3 with a space", connectEvent({ "schema-version": "v3 " }), 'expected "v3", got "v3 "'],
+  ["schema version 3", connectEvent({ "schema-version": 3 }), 'schema-version: expected "v3", got a number'],
+  ["schema version [v3]", connectEvent({ "schema-version": ["v3"] }), 'expected "v3", got an array'],
+  ...["connection-id", "endpoint-id"].flatMap((field): typeof BAD_EVENTS => [
+    [`no ${field}`, without(field), `${field}: expected a non-empty string, got nothing`],
+    [`${field} empty`, connectEvent({ [field]: "" }), `${field}: expected a non-empty string, got ""`],
+    [`${field} null`, connectEvent({ [field]: null }), `${field}: expected a non-empty string, got null`],
+    [`${field} a number`, connectEvent({ [field]: 7 }), `${field}: expected a non-empty string, got a number`],
+    [`${field} a list`, connectEvent({ [field]: ["x"] }), `${field}: expected a non-empty string, got an array`],
+    [`${field} an object`, connectEvent({ [field]: {} }), `${field}: expected a non-empty string, got an object`],
+  ]),
+  ["user name 0", connectEvent({ username: 0 }), "username: expected a string, got a number"],
+  ["user name false", connectEvent({ username: false }), "username: expected a string, got a boolean"],
+  ["user name in a list", connectEvent({ username: ["alice"] }), "username: expected a string, got an array"],
+  ["user name in an object", connectEvent({ username: { name: "a" } }), "username: expected a string, got an object"],
+  [
+    "all fields behind __proto__",
+    JSON.parse(`{"__proto__": ${JSON.stringify(alice)}}`),
+    'schema-version: expected "v3", got nothing',
+  ],
+  [
+    "a version of 1 MB",
+    connectEvent({ "schema-version": "v".repeat(1_000_000) }),
+    'schema-version: expected "v3", got "vvv',
+  ],
+];
+
+/** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */
+export function expectValidAnswer(response: unknown): void {
+  expect(response).toStrictEqual({
+    allow: expect.any(Boolean),
+    "error-msg-on-denied-connection": expect.any(String),
+    "posture-compliance-statuses": [],
+    "schema-version": "v3",
+  });
+  const { allow, "error-msg-on-denied-connection": message } = Object(response);
+  expect(message.length).toBeLessThanOrEqual(255);
+  expect(message === "").toBe(allow);
+  expect(message).not.toMatch(/arn:|\d{12}|cvpn-|RequestLimit|Unauthorized|EC2/);
+}
+
+export const ALLOWED = {
+  allow: true,
+  "error-msg-on-denied-connection": "",
+  "posture-compliance-statuses": [],
+  "schema-version": "v3",
+};

@@ -1,0 +1,438 @@
+import {
+  type ClientVpnConnection,
+  DescribeClientVpnConnectionsCommand,
+  EC2Client,
+  TerminateClientVpnConnectionsCommand,
+} from "@aws-sdk/client-ec2";
+import { mockClient } from "aws-sdk-client-mock";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { handler } from "../src/handler.ts";
+import { ENDPOINT_ID } from "./ec2.ts";
+import { ALLOWED, BAD_EVENTS, CONNECTION_ID, connectEvent, expectValidAnswer } from "./events.ts";
+
+const ec2 = mockClient(EC2Client);
+const info = vi.spyOn(console, "info");
+const error = vi.spyOn(console, "error");
+
+beforeEach(() => {
+  ec2.reset();
+  ec2.on(TerminateClientVpnConnectionsCommand).resolves({});
+  for (const write of [info, error]) write.mockReset().mockImplementation(() => {});
+});
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+function row(ConnectionId: string, fields: Partial<ClientVpnConnection> = {}): ClientVpnConnection {
+  return { ConnectionId, Username: "alice", Status: { Code: "active" }, ...fields };
+}
+
+function listed(...Connections: ClientVpnConnection[]): void {
+  ec2.on(DescribeClientVpnConnectionsCommand).resolves({ Connections });
+}
+
+function terminated(): unknown[] {
+  return ec2.commandCalls(TerminateClientVpnConnectionsCommand).map((call) => call.args[0].input.ConnectionId);
+}
+
+/** Calls the handler, and takes the one log entry that has to come with every answer. */
+async function connect(...events: unknown[]) {
+  const event = events.length > 0 ? events[0] : connectEvent();
+  const response = await handler(event, { getRemainingTimeInMillis: () => 30_000 });
+  expectValidAnswer(response);
+  expect(info.mock.calls.length + error.mock.calls.length).toBe(1);
+  const [line] = [...info.mock.calls, ...error.mock.calls].flat();
+  const entry: Record<string, unknown> = JSON.parse(line);
+  expect(error.mock.calls.length).toBe(response.allow ? 0 : 1);
+  expect(entry.decision).toBe(response.allow ? "allow" : "deny");
+  return { response, entry, message: response["error-msg-on-denied-connection"] };
+}
+
+describe("the request", () => {
+  test.each(BAD_EVENTS)("is denied and EC2 not called: %s", async (_, event, reason) => {
+    const { response, entry, message } = await connect(event);
+    expect(response.allow).toBe(false);
+    expect(message).toMatch(/contact your VPN administrator/);
+    expect(entry.reason).toContain(reason);
+    expect(String(entry.reason).length).toBeLessThan(5_000);
+    expect(ec2.calls()).toHaveLength(0);
+  });
+
+  test.each([
+    ["groups", ["a", "b"]],
+    ["groups", null],
+    ["groups", "admins"],
+    ["common-name", 7],
+    ["platform", {}],
+    ["public-ip", []],
+    ["aws-client-version", null],
+    ["a-field-not-yet-known", { deep: [1] }],
+    ["__proto__", { allow: true }],
+  ])("is allowed with an odd %s: %j", async (field, value) => {
+    listed();
+    const event = JSON.parse(`{${JSON.stringify(field)}: ${JSON.stringify(value)}}`);
+    const { response } = await connect(Object.assign(event, connectEvent(field === "groups" ? { groups: value } : {})));
+    expect(response).toStrictEqual(ALLOWED);
+  });
+
+  test("is allowed with the four needed fields alone", async () => {
+    listed();
+    const { "schema-version": version, "connection-id": id, "endpoint-id": endpoint, username } = connectEvent();
+    const event = { "schema-version": version, "connection-id": id, "endpoint-id": endpoint, username };
+    expect((await connect(event)).response).toStrictEqual(ALLOWED);
+  });
+
+  test.each([
+    ["empty", connectEvent({ username: "" })],
+    ["null", connectEvent({ username: null })],
+    ["absent", connectEvent({ username: undefined })],
+  ])("is allowed, and EC2 not called, when the user name is %s", async (_, event) => {
+    listed(row("cvpn-connection-of-another-device", { Username: "" }));
+    const { response, entry } = await connect(event);
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.reason).toBe("no user name to compare");
+    expect(ec2.calls()).toHaveLength(0);
+  });
+
+  test("with a user name of 1 MB gets an answer, and a log entry of bounded length", async () => {
+    listed();
+    const { response } = await connect(connectEvent({ username: "a".repeat(1_000_000) }));
+    expect(response).toStrictEqual(ALLOWED);
+    expect(info.mock.calls[0]?.[0].length).toBeLessThan(5_000);
+  });
+});
+
+describe("the look-up", () => {
+  test("asks EC2 once, for the endpoint and the user name, with the largest page", async () => {
+    listed();
+    await connect();
+    expect(ec2.calls()).toHaveLength(1);
+    expect(ec2.commandCalls(DescribeClientVpnConnectionsCommand)[0]?.args[0].input).toStrictEqual({
+      ClientVpnEndpointId: ENDPOINT_ID,
+      Filters: [{ Name: "username", Values: ["alice"] }],
+      MaxResults: 1000,
+      NextToken: undefined,
+    });
+  });
+
+  test.each([
+    ["CORP\\alice", "CORP\\\\alice"],
+    ["a?ice", "a\\?ice"],
+    ["*", "\\*"],
+    ["\\*?", "\\\\\\*\\?"],
+  ])("asks for %s as it is and escaped", async (username, escaped) => {
+    listed();
+    await connect(connectEvent({ username }));
+    const { Filters } = ec2.commandCalls(DescribeClientVpnConnectionsCommand)[0]?.args[0].input ?? {};
+    expect(Filters).toStrictEqual([{ Name: "username", Values: [username, escaped] }]);
+  });
+
+  test.each(["a.b+c@example.com", "007", "Zoë O'Brien & <Sons>", "[a-z]", " alice "])(
+    "asks for %j as it is alone",
+    async (username) => {
+      listed();
+      await connect(connectEvent({ username }));
+      const { Filters } = ec2.commandCalls(DescribeClientVpnConnectionsCommand)[0]?.args[0].input ?? {};
+      expect(Filters).toStrictEqual([{ Name: "username", Values: [username] }]);
+    },
+  );
+
+  test.each(["active", "failed-to-terminate"] as const)("counts a connection that is %s", async (Code) => {
+    listed(row("older", { Status: { Code } }));
+    await connect();
+    expect(terminated()).toStrictEqual(["older"]);
+  });
+
+  test.each(["terminating", "terminated"] as const)("passes over a connection that is %s", async (Code) => {
+    listed(row("older", { Status: { Code } }), row("without status", { Status: undefined }));
+    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect(terminated()).toStrictEqual([]);
+  });
+
+  test("passes over the connection that is being authorized", async () => {
+    listed(row(CONNECTION_ID), row("older"));
+    await connect();
+    expect(terminated()).toStrictEqual(["older"]);
+  });
+
+  test.each(["bob", "Alice", "alice ", "ALICE"])("passes over a connection of %j", async (Username) => {
+    listed(row("stranger's", { Username }), row("older"));
+    await connect();
+    expect(terminated()).toStrictEqual(["older"]);
+  });
+
+  test.each([undefined, ""])("believes the filter where a row's user name is %j", async (Username) => {
+    listed(row("older", { Username }));
+    await connect();
+    expect(terminated()).toStrictEqual(["older"]);
+  });
+
+  test("finds CORP\\alice where a row has no user name", async () => {
+    listed(row("older", { Username: undefined }));
+    await connect(connectEvent({ username: "CORP\\alice" }));
+    expect(terminated()).toStrictEqual(["older"]);
+  });
+
+  test.each(["*", "a?ice"])(
+    "denies, and ends nobody, when user %s may be the owner of a row or not",
+    async (username) => {
+      listed(row("whose", { Username: undefined }));
+      const { response, entry } = await connect(connectEvent({ username }));
+      expect(response.allow).toBe(false);
+      expect(terminated()).toStrictEqual([]);
+      expect(JSON.stringify(entry.errors)).toContain("EC2 gave no user name for whose");
+    },
+  );
+
+  test.each(["*", "a?ice", "\\*"])("ends nobody else's connection for user %s", async (username) => {
+    listed(row("alice's"), row("bob's", { Username: "bob" }), row("own", { Username: username }));
+    await connect(connectEvent({ username }));
+    expect(terminated()).toStrictEqual(["own"]);
+  });
+
+  test("reads an answer without connections as none", async () => {
+    ec2.on(DescribeClientVpnConnectionsCommand).resolves({});
+    const { response, entry } = await connect();
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.reason).toBe("no older connections");
+  });
+
+  test("goes through all pages, empty ones too", async () => {
+    const pages = new Map<string | undefined, object>([
+      [undefined, { Connections: [row("first")], NextToken: "2" }],
+      ["2", { Connections: [], NextToken: "3" }],
+      ["3", { Connections: [row("first"), row("last")] }],
+    ]);
+    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(({ NextToken }) => pages.get(NextToken));
+    await connect();
+    expect(ec2.commandCalls(DescribeClientVpnConnectionsCommand)).toHaveLength(3);
+    expect(terminated()).toStrictEqual(["first", "last"]);
+  });
+
+  test("that fails is a denial that ends nobody", async () => {
+    const cause = Object.assign(new Error("role arn:aws:iam::123456789012:role/vpn is not authorized"), {
+      name: "UnauthorizedOperation",
+    });
+    ec2.on(DescribeClientVpnConnectionsCommand).rejects(cause);
+    const { response, entry, message } = await connect();
+    expect(response.allow).toBe(false);
+    expect(message).toMatch(/could not check.*try again.*administrator/);
+    expect(entry.reason).toBe("older connections could not be looked up");
+    expect(entry.errors).toStrictEqual([{ code: "UnauthorizedOperation", message: cause.message }]);
+    expect(terminated()).toStrictEqual([]);
+  });
+
+  test("that fails on its second page ends nobody either", async () => {
+    ec2
+      .on(DescribeClientVpnConnectionsCommand)
+      .resolvesOnce({ Connections: [row("older")], NextToken: "2" })
+      .rejects(new Error("gone"));
+    expect((await connect()).response.allow).toBe(false);
+    expect(terminated()).toStrictEqual([]);
+  });
+
+  test("denies when one of the user's connections has no id to end it by", async () => {
+    listed(row("older"), { Username: "alice", Status: { Code: "active" } });
+    const { response, entry } = await connect();
+    expect(response.allow).toBe(false);
+    expect(JSON.stringify(entry.errors)).toContain("without its id");
+  });
+});
+
+describe("the termination", () => {
+  test("ends every older connection, each by its id and once, and allows", async () => {
+    listed(row("a"), row("b"), row("b"), row("c", { Status: { Code: "failed-to-terminate" } }));
+    const { response, entry } = await connect();
+    expect(response).toStrictEqual(ALLOWED);
+    const inputs = ec2.commandCalls(TerminateClientVpnConnectionsCommand).map((call) => call.args[0].input);
+    expect(inputs).toStrictEqual(
+      ["a", "b", "c"].map((ConnectionId) => ({ ClientVpnEndpointId: ENDPOINT_ID, ConnectionId })),
+    );
+    expect(entry).toMatchObject({ reason: "older connections terminated", terminated: ["a", "b", "c"] });
+  });
+
+  test("takes a connection that has gone already for ended", async () => {
+    listed(row("gone"));
+    const cause = Object.assign(new Error("no such connection"), { name: "InvalidClientVpnConnection.IdNotFound" });
+    ec2.on(TerminateClientVpnConnectionsCommand).rejects(cause);
+    expect((await connect()).response).toStrictEqual(ALLOWED);
+  });
+
+  test.each([
+    ["no statuses", {}],
+    ["an empty list of statuses", { ConnectionStatuses: [] }],
+    ["a status without codes", { ConnectionStatuses: [{}] }],
+    ["terminating", { ConnectionStatuses: [{ CurrentStatus: { Code: "terminating" as const } }] }],
+  ])("takes %s for a success", async (_, output) => {
+    listed(row("older"));
+    ec2.on(TerminateClientVpnConnectionsCommand).resolves(output);
+    expect((await connect()).response).toStrictEqual(ALLOWED);
+  });
+
+  test("denies when EC2 says failed-to-terminate in an answer without error", async () => {
+    listed(row("older"));
+    ec2.on(TerminateClientVpnConnectionsCommand).resolves({
+      ConnectionStatuses: [{ CurrentStatus: { Code: "failed-to-terminate", Message: "still there" } }],
+    });
+    const { response, entry, message } = await connect();
+    expect(response.allow).toBe(false);
+    expect(message).toMatch(/could not be ended. Disconnect your other devices/);
+    expect(entry).toMatchObject({
+      reason: "older connections could not be terminated",
+      terminated: [],
+      notTerminated: 1,
+      errors: [{ connectionId: "older", code: "failed-to-terminate", message: "still there" }],
+    });
+  });
+
+  test("goes on with the others when one connection cannot be ended", async () => {
+    const ids = Array.from({ length: 25 }, (_, i) => `older-${i}`);
+    listed(...ids.map((id) => row(id)));
+    ec2.on(TerminateClientVpnConnectionsCommand, { ConnectionId: "older-0" }).rejects(new Error("no"));
+    const { response, entry } = await connect();
+    expect(response.allow).toBe(false);
+    expect(terminated()).toStrictEqual(ids);
+    expect(entry.terminated).toHaveLength(24);
+    expect(entry.notTerminated).toBe(1);
+    expect(entry.errors).toMatchObject([{ connectionId: "older-0" }]);
+  });
+
+  test("has ten requests at once under way, and not more", async () => {
+    listed(...Array.from({ length: 40 }, (_, i) => row(`older-${i}`)));
+    let underWay = 0;
+    let most = 0;
+    ec2.on(TerminateClientVpnConnectionsCommand).callsFake(async () => {
+      most = Math.max(most, ++underWay);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      underWay--;
+      return {};
+    });
+    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect(most).toBe(10);
+  });
+});
+
+describe("the deadline", () => {
+  /** An SDK that hears no signal and never settles: nothing but the handler itself can be on time then. */
+  const never = () => new Promise<never>(() => {});
+
+  async function timed(context?: Parameters<typeof handler>[1]) {
+    const startedAt = performance.now();
+    const response = await handler(connectEvent(), context);
+    expectValidAnswer(response);
+    return { response, ms: performance.now() - startedAt, entry: JSON.parse(error.mock.calls[0]?.[0] ?? "{}") };
+  }
+
+  test("is kept when the look-up never settles", async () => {
+    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(never);
+    const { response, ms, entry } = await timed({ getRemainingTimeInMillis: () => 1_600 });
+    expect(response.allow).toBe(false);
+    expect(ms).toBeGreaterThan(590);
+    expect(ms).toBeLessThan(1_300);
+    expect(entry.errors).toStrictEqual([{ code: "DeadlineExceeded", message: "no answer from EC2 in time" }]);
+  });
+
+  test("is kept when a termination never settles, and the log tells which", async () => {
+    listed(row("ends"), row("hangs"));
+    ec2.on(TerminateClientVpnConnectionsCommand, { ConnectionId: "hangs" }).callsFake(never);
+    const { response, ms, entry } = await timed({ getRemainingTimeInMillis: () => 1_600 });
+    expect(response.allow).toBe(false);
+    expect(ms).toBeLessThan(1_300);
+    expect(entry).toMatchObject({ terminated: ["ends"], notTerminated: 1 });
+    expect(entry.errors).toMatchObject([{ connectionId: "hangs", code: "DeadlineExceeded" }]);
+  });
+
+  test("starts no further termination when it has passed", async () => {
+    listed(...Array.from({ length: 40 }, (_, i) => row(`older-${i}`)));
+    ec2.on(TerminateClientVpnConnectionsCommand).callsFake(never);
+    const { entry } = await timed({ getRemainingTimeInMillis: () => 1_600 });
+    expect(terminated()).toHaveLength(10);
+    expect(entry.notTerminated).toBe(40);
+    expect(entry.errors).toHaveLength(10);
+  });
+
+  test.each([-1, 0, 500, 1_000, 1_100])("denies at once when only %d ms remain", async (remaining) => {
+    const { response, entry } = await timed({ getRemainingTimeInMillis: () => remaining });
+    expect(response.allow).toBe(false);
+    expect(ec2.calls()).toHaveLength(0);
+    expect(entry.errors).toStrictEqual([{ code: "DeadlineExceeded", message: "no time left to call EC2" }]);
+  });
+
+  test.each([
+    ["no context", undefined],
+    ["a context without that function", {}],
+    ["a function with 15 minutes to run", { getRemainingTimeInMillis: () => 900_000 }],
+  ])("is 29 s away with %s", async (_, context) => {
+    const setTimeout = vi.spyOn(globalThis, "setTimeout");
+    listed();
+    expect((await handler(connectEvent(), context)).allow).toBe(true);
+    const delays = setTimeout.mock.calls.map(([, ms]) => ms);
+    setTimeout.mockRestore();
+    expect(delays).toHaveLength(1);
+    expect(delays[0]).toBeGreaterThan(28_900);
+    expect(delays[0]).toBeLessThanOrEqual(29_000);
+  });
+
+  test("leaves no timer behind that would keep a process alive", async () => {
+    const clear = vi.spyOn(globalThis, "clearTimeout");
+    listed(row("older"));
+    await handler(connectEvent());
+    expect(clear).toHaveBeenCalledTimes(2);
+    clear.mockRestore();
+  });
+});
+
+describe("the log entry", () => {
+  test("of an allowed connection has what the administrator asks for", async () => {
+    listed(row("older"));
+    const { entry } = await connect();
+    expect(entry).toStrictEqual({
+      decision: "allow",
+      reason: "older connections terminated",
+      username: "alice",
+      endpointId: ENDPOINT_ID,
+      connectionId: CONNECTION_ID,
+      terminated: ["older"],
+      notTerminated: 0,
+      errors: [],
+      durationMs: expect.any(Number),
+    });
+  });
+
+  test("names user, endpoint and connection of an invalid request too", async () => {
+    const { entry } = await connect(connectEvent({ "schema-version": "v4" }));
+    expect(entry).toMatchObject({ username: "alice", endpointId: ENDPOINT_ID, connectionId: CONNECTION_ID });
+  });
+
+  test("is an object where Lambda's log format is JSON", async () => {
+    vi.stubEnv("AWS_LAMBDA_LOG_FORMAT", "JSON");
+    listed();
+    await handler(connectEvent());
+    expect(info.mock.calls).toStrictEqual([[expect.objectContaining({ decision: "allow", username: "alice" })]]);
+  });
+
+  test("stays one line whatever the user name holds", async () => {
+    listed();
+    const username = 'alice\n{"decision":"allow","username":"mallory"}\r\n';
+    const { entry } = await connect(connectEvent({ username }));
+    expect(info.mock.calls[0]?.[0]).not.toMatch(/[\r\n]/);
+    expect(entry.username).toBe(username);
+  });
+
+  test("cuts a message of EC2 that is endless, and a list of errors that is", async () => {
+    listed(...Array.from({ length: 30 }, (_, i) => row(`older-${i}`)));
+    ec2.on(TerminateClientVpnConnectionsCommand).rejects(new Error("x".repeat(1_000_000)));
+    const { entry } = await connect();
+    expect(entry.notTerminated).toBe(30);
+    expect(entry.errors).toHaveLength(10);
+    expect(JSON.stringify(entry).length).toBeLessThan(50_000);
+  });
+
+  test.each(["oops", undefined, null, 7, { code: "odd" }])("is written when the SDK throws %j", async (thrown) => {
+    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => Promise.reject(thrown));
+    const { response, entry } = await connect();
+    expect(response.allow).toBe(false);
+    expect(entry.errors).toStrictEqual([{ code: "Unknown", message: String(thrown) }]);
+  });
+});

@@ -1,0 +1,71 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { ClientConnectResponse } from "../src/handler.ts";
+
+export const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
+
+export interface Invocation {
+  response: ClientConnectResponse;
+  durationMs: number;
+  /** What the handler wrote to the console. */
+  log: { level: string; message: unknown[] }[];
+}
+
+interface InvokeOptions {
+  /** What `context.getRemainingTimeInMillis()` counts down from, in ms; without it, `context` is passed as it is. */
+  remaining?: number;
+  context?: object;
+}
+
+/** A file with an exported `handler`, loaded once in a process of its own: a Lambda execution environment. */
+export class Lambda {
+  #waiting = new Map<number, { resolve: (invocation: Invocation) => void; reject: (error: Error) => void }>();
+  #nextId = 0;
+  /** What the process wrote outside of invocations, which is nothing if all is well. */
+  output = "";
+
+  private constructor(readonly process: ChildProcess) {
+    process.stdout?.on("data", (data) => (this.output += data));
+    process.stderr?.on("data", (data) => (this.output += data));
+    process.on("message", ({ id, thrown, ...invocation }: Invocation & { id: number; thrown?: string }) => {
+      const waiting = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      if (thrown === undefined) waiting?.resolve(invocation);
+      else waiting?.reject(new Error(`the handler threw: ${thrown}`));
+    });
+    process.on("exit", () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`the process ended: ${this.output}`));
+    });
+  }
+
+  static async start(file: string, env: Record<string, string>): Promise<Lambda> {
+    const runtime = fileURLToPath(new URL("lambda-runtime.mjs", import.meta.url));
+    const { PATH = "" } = process.env;
+    const child = fork(runtime, [file], {
+      env: { PATH, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", ...env },
+      execArgv: [],
+      serialization: "advanced",
+      silent: true,
+    });
+    const lambda = new Lambda(child);
+    const [first] = await Promise.race([once(child, "message"), once(child, "exit")]);
+    if (first?.ready !== true) throw new Error(`${file} did not load: ${lambda.output}`);
+    return lambda;
+  }
+
+  /** Calls the handler; rejects if it throws, which it must not. */
+  invoke(event: unknown, options: InvokeOptions = { remaining: 30_000 }): Promise<Invocation> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.process.send({ id, event, ...options });
+    });
+  }
+
+  async stop(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    this.process.kill();
+    await once(this.process, "exit");
+  }
+}

@@ -1,0 +1,354 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type Connection, ENDPOINT_ID, type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
+import { ALLOWED, BAD_EVENTS, CONNECTION_ID, connectEvent, expectValidAnswer } from "./events.ts";
+import { DIST, Lambda } from "./lambda.ts";
+
+// The built file, in a process of its own, over HTTP. One process serves all tests, as a warm container does.
+
+const ec2 = new LoopbackEc2();
+let lambda: Lambda;
+
+beforeAll(async () => {
+  await ec2.start();
+  lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+});
+
+afterAll(async () => {
+  await lambda.stop();
+  await ec2.close();
+  expect(lambda.output).toBe("");
+});
+
+beforeEach(() => ec2.reset());
+
+/** Invokes the built handler, and checks what holds for every answer and its log entry. */
+async function connect(event: unknown, remaining = 30_000) {
+  const { response, log, durationMs } = await lambda.invoke(event, { remaining });
+  expectValidAnswer(response);
+  expect(log).toStrictEqual([{ level: response.allow ? "info" : "error", message: [expect.any(String)] }]);
+  const line = String(log[0]?.message[0]);
+  expect(line).not.toMatch(/[\r\n]/);
+  const entry: Record<string, unknown> = JSON.parse(line);
+  expect(entry.decision).toBe(response.allow ? "allow" : "deny");
+  return { response, entry, durationMs };
+}
+
+function calls(): string[] {
+  return ec2.requests.map(({ action }) => action.replace("ClientVpnConnections", ""));
+}
+
+function statuses(connections: Connection[]): string[] {
+  return connections.map(({ status }) => status);
+}
+
+describe("one session per user", () => {
+  test("ends alice's older connection, leaves bob's alone, and allows", async () => {
+    const laptop = ec2.connect();
+    const bob = ec2.connect({ username: "bob" });
+    ec2.connect({ connectionId: CONNECTION_ID });
+    const { response, entry } = await connect(connectEvent());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(statuses(ec2.connections)).toStrictEqual(["terminated", "active", "active"]);
+    expect(bob.endedAt).toBeUndefined();
+    expect(calls()).toStrictEqual(["Describe", "Terminate"]);
+    expect(entry).toStrictEqual({
+      decision: "allow",
+      reason: "older connections terminated",
+      username: "alice",
+      endpointId: ENDPOINT_ID,
+      connectionId: CONNECTION_ID,
+      terminated: [laptop.connectionId],
+      notTerminated: 0,
+      errors: [],
+      durationMs: expect.any(Number),
+    });
+  });
+
+  test("costs one call when there is nobody to end, whatever the number of others", async () => {
+    for (let i = 0; i < 3_000; i++) ec2.connect({ username: `user-${i}` });
+    expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(calls()).toStrictEqual(["Describe"]);
+  });
+
+  test("acts once: the second answer finds the terminated connection, which stays listed, and lets it be", async () => {
+    ec2.connect();
+    await connect(connectEvent());
+    await connect(connectEvent());
+    expect(calls()).toStrictEqual(["Describe", "Terminate", "Describe"]);
+  });
+
+  test("ends what failed to terminate before, and passes over what is ending or has ended", async () => {
+    const rows = (["failed-to-terminate", "terminating", "terminated"] as const).map((status) =>
+      ec2.connect({ status }),
+    );
+    expect((await connect(connectEvent())).response.allow).toBe(true);
+    expect(statuses(rows)).toStrictEqual(["terminated", "terminating", "terminated"]);
+    expect(calls()).toStrictEqual(["Describe", "Terminate"]);
+  });
+
+  test("believes the filter where a row has no user name", async () => {
+    const older = ec2.connect({ username: undefined, filterUsername: "alice" });
+    const stranger = ec2.connect({ username: undefined, filterUsername: "bob" });
+    await connect(connectEvent());
+    expect(statuses([older, stranger])).toStrictEqual(["terminated", "active"]);
+  });
+
+  test("goes through all pages of more than 2,000 rows", async () => {
+    for (let i = 0; i < 2_100; i++) ec2.connect({ status: "terminated" });
+    const last = ec2.connect();
+    expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(calls()).toStrictEqual(["Describe", "Describe", "Describe", "Terminate"]);
+    expect(last.status).toBe("terminated");
+  });
+
+  test("ends 40 older connections", async () => {
+    const rows = Array.from({ length: 40 }, () => ec2.connect());
+    const { response, entry } = await connect(connectEvent());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(new Set(statuses(rows))).toStrictEqual(new Set(["terminated"]));
+    expect(entry.terminated).toHaveLength(40);
+    expect(calls()).toHaveLength(41);
+  });
+
+  test("calls nobody for a device without a user name", async () => {
+    ec2.connect({ username: "", filterUsername: "" });
+    const { response, entry } = await connect(connectEvent({ username: "" }));
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.reason).toBe("no user name to compare");
+    expect(calls()).toStrictEqual([]);
+  });
+
+  test.each(BAD_EVENTS)("answers %s with a denial", async (_, event, reason) => {
+    const { response, entry } = await connect(event);
+    expect(response.allow).toBe(false);
+    expect(entry.reason).toContain(reason);
+    expect(calls()).toStrictEqual([]);
+  });
+
+  test("answers a user name of 1 MB", async () => {
+    expect((await connect(connectEvent({ username: "a".repeat(1_000_000) }))).response.allow).toBe(true);
+  });
+});
+
+describe.each([true, false])("user names, where EC2's filter reads wildcards: %s", (wildcards) => {
+  beforeEach(() => {
+    ec2.wildcards = wildcards;
+  });
+
+  test.each([
+    "CORP\\alice",
+    "*",
+    "a?ice",
+    "\\",
+    "alice@example.com",
+    'Zoë O\'Brien & <Sons> "quoted"',
+    " alice ",
+    "007",
+    "1e3",
+    "true",
+    "__proto__",
+    "[a-z]+",
+    "用户",
+    "a=b&c%20d+e",
+  ])("ends the connection of %j and nobody else's", async (username) => {
+    const own = ec2.connect({ username });
+    const strangers = ["alice", "bob", "CORPalice", "corp\\alice", "CORP\\\\alice", "Alice", "7"].map((name) =>
+      ec2.connect({ username: name }),
+    );
+    expect((await connect(connectEvent({ username }))).response).toStrictEqual(ALLOWED);
+    expect(own.status).toBe("terminated");
+    expect(new Set(statuses(strangers))).toStrictEqual(new Set(["active"]));
+  });
+});
+
+test("a user named * never ends the connection of a row without user name", async () => {
+  const stranger = ec2.connect({ username: undefined, filterUsername: "bob" });
+  const { response, entry } = await connect(connectEvent({ username: "*" }));
+  expect(response.allow).toBe(false);
+  expect(stranger.status).toBe("active");
+  expect(JSON.stringify(entry.errors)).toContain(stranger.connectionId);
+});
+
+describe("faults that pass", () => {
+  const passing: [name: string, fault: Fault, times: number][] = [
+    ["throttled four times", THROTTLED, 4],
+    ["500 InternalError", { status: 500, code: "InternalError", message: "An internal error has occurred" }, 2],
+    ["503 Unavailable", { status: 503, code: "Unavailable", message: "The server is overloaded" }, 2],
+    ["the socket reset", "reset", 2],
+    ["the body cut off", "truncate", 2],
+  ];
+
+  test.each(passing)("look-up: %s, then served, is a success", async (_, fault, times) => {
+    const older = ec2.connect();
+    ec2.fail("DescribeClientVpnConnections", fault, times);
+    expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(older.status).toBe("terminated");
+    expect(calls()).toHaveLength(times + 2);
+  });
+
+  test.each(passing)("termination: %s, then served, is a success", async (_, fault, times) => {
+    const older = ec2.connect();
+    ec2.fail("TerminateClientVpnConnections", fault, times);
+    const { response, entry } = await connect(connectEvent());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.terminated).toStrictEqual([older.connectionId]);
+  });
+
+  test("throttled four times still fits into the time that Lambda gives by default", async () => {
+    ec2.fail("DescribeClientVpnConnections", THROTTLED, 4);
+    expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
+  });
+
+  test.each(["hang", "stall"] as const)("one dead socket (%s) costs a second try, not the login", async (fault) => {
+    ec2.fail("DescribeClientVpnConnections", fault);
+    const { response, durationMs } = await connect(connectEvent(), 15_000);
+    expect(response).toStrictEqual(ALLOWED);
+    expect(durationMs).toBeGreaterThan(4_000);
+    expect(durationMs).toBeLessThan(9_000);
+  });
+
+  test("one dead socket does not cost the login within 3 s either", async () => {
+    ec2.fail("DescribeClientVpnConnections", "hang");
+    expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
+  });
+
+  test("forty logins at once, each throttled four times, all get in: no quota of retries runs out", async () => {
+    const throttledTimes = new Map<string, number>();
+    const firstFour = (params: URLSearchParams) => {
+      const username = String(params.get("Filter.1.Value.1"));
+      const times = (throttledTimes.get(username) ?? 0) + 1;
+      throttledTimes.set(username, times);
+      return times <= 4 ? THROTTLED : undefined;
+    };
+    ec2.fail("DescribeClientVpnConnections", firstFour, Number.POSITIVE_INFINITY);
+    const logins = Array.from({ length: 40 }, (_, i) => connect(connectEvent({ username: `user-${i}` })));
+    for (const { response } of await Promise.all(logins)) expect(response).toStrictEqual(ALLOWED);
+    expect(calls()).toHaveLength(200);
+  });
+});
+
+describe("faults that stay", () => {
+  test.each<[name: string, fault: Fault, code: string]>([
+    [
+      "UnauthorizedOperation",
+      {
+        status: 403,
+        code: "UnauthorizedOperation",
+        message:
+          "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/vpn/AWSClientVPN",
+      },
+      "UnauthorizedOperation",
+    ],
+    ["AuthFailure", { status: 401, code: "AuthFailure", message: "credentials not valid" }, "AuthFailure"],
+    ["something that is not XML", "not-xml", "Error"],
+    [
+      "400 InvalidParameterValue",
+      { status: 400, code: "InvalidParameterValue", message: "no" },
+      "InvalidParameterValue",
+    ],
+  ])("look-up: %s is a denial at once, ends nobody, and is logged in EC2's words", async (_, fault, code) => {
+    const older = ec2.connect();
+    ec2.fail("DescribeClientVpnConnections", fault, 100);
+    const { response, entry } = await connect(connectEvent());
+    expect(response.allow).toBe(false);
+    expect(response["error-msg-on-denied-connection"]).toMatch(/could not check.*try again/);
+    expect(older.status).toBe("active");
+    expect(calls()).toStrictEqual(["Describe"]);
+    const message = typeof fault === "object" ? fault.message : expect.stringContaining("XML parse error");
+    expect(entry.errors).toStrictEqual([{ code, message }]);
+  });
+
+  test("an endpoint that does not exist is a denial at once", async () => {
+    const { response, entry } = await connect(connectEvent({ "endpoint-id": "cvpn-endpoint-00000000000000000" }));
+    expect(response.allow).toBe(false);
+    expect(entry.errors).toMatchObject([{ code: "InvalidClientVpnEndpointId.NotFound" }]);
+    expect(calls()).toStrictEqual(["Describe"]);
+  });
+
+  test.each<[name: string, fault: Fault, code: string]>([
+    ["UnauthorizedOperation", { status: 403, code: "UnauthorizedOperation", message: "no" }, "UnauthorizedOperation"],
+    ["failed-to-terminate in a 200", "failed-to-terminate", "failed-to-terminate"],
+    ["something that is not XML", "not-xml", "Error"],
+  ])("termination: %s for one of three is a denial that ends the other two", async (_, fault, code) => {
+    const [first, second, third] = [ec2.connect(), ec2.connect(), ec2.connect()];
+    ec2.fail("TerminateClientVpnConnections", (params) =>
+      params.get("ConnectionId") === second.connectionId ? fault : undefined,
+    );
+    const { response, entry } = await connect(connectEvent());
+    expect(response.allow).toBe(false);
+    expect(response["error-msg-on-denied-connection"]).toMatch(/could not be ended. Disconnect/);
+    expect(statuses([first, third])).toStrictEqual(["terminated", "terminated"]);
+    expect(entry.notTerminated).toBe(1);
+    expect(new Set(Object(entry.terminated))).toStrictEqual(new Set([first.connectionId, third.connectionId]));
+    expect(entry.errors).toMatchObject([{ connectionId: second.connectionId, code }]);
+  });
+
+  test("a connection that has gone between the two calls is fine", async () => {
+    const gone = ec2.connect();
+    ec2.fail("TerminateClientVpnConnections", () => {
+      gone.endedAt = new Date();
+      return undefined;
+    });
+    const { response, entry } = await connect(connectEvent());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.terminated).toStrictEqual([gone.connectionId]);
+  });
+
+  test("a termination that was carried out, but whose answer got lost, is a success", async () => {
+    const older = ec2.connect();
+    ec2.fail("TerminateClientVpnConnections", "truncate");
+    expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(older.status).toBe("terminated");
+    expect(calls()).toStrictEqual(["Describe", "Terminate", "Terminate"]);
+  });
+
+  test("an answer without statuses is a success", async () => {
+    ec2.connect();
+    ec2.fail("TerminateClientVpnConnections", "no-statuses");
+    expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
+  });
+
+  test("an answer without the list of connections is read as none", async () => {
+    ec2.fail("DescribeClientVpnConnections", "empty");
+    expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
+  });
+});
+
+describe("the environment", () => {
+  async function connectWith(env: Record<string, string>, event = connectEvent()) {
+    const other = await Lambda.start(`${DIST}index.mjs`, env);
+    try {
+      const invocation = await other.invoke(event, { remaining: 2_500 });
+      expectValidAnswer(invocation.response);
+      expect(other.output).toBe("");
+      return invocation;
+    } finally {
+      await other.stop();
+    }
+  }
+
+  test("with Lambda's JSON log format makes the log entry an object", async () => {
+    const { log } = await connectWith({ ...ec2.env, AWS_LAMBDA_LOG_FORMAT: "JSON" });
+    expect(log).toStrictEqual([{ level: "info", message: [expect.objectContaining({ username: "alice" })] }]);
+  });
+
+  test("with wrong credentials is a denial at once", async () => {
+    const { response, log } = await connectWith({ ...ec2.env, AWS_SECRET_ACCESS_KEY: "wrong" });
+    expect(response.allow).toBe(false);
+    expect(String(log[0]?.message[0])).toContain('"code":"AuthFailure"');
+  });
+
+  test("without a Region is a denial", async () => {
+    const { AWS_REGION: _, ...env } = ec2.env;
+    const { response, log } = await connectWith(env);
+    expect(response.allow).toBe(false);
+    expect(String(log[0]?.message[0])).toContain("Region is missing");
+  });
+
+  test("with nobody listening is a denial in time that says so", async () => {
+    const { response, log, durationMs } = await connectWith({ ...ec2.env, AWS_ENDPOINT_URL_EC2: "http://127.0.0.1:1" });
+    expect(response.allow).toBe(false);
+    expect(String(log[0]?.message[0])).toContain("ECONNREFUSED");
+    expect(durationMs).toBeLessThan(2_000);
+  });
+});

@@ -1,0 +1,120 @@
+// npm start: the built handler in front of a loopback EC2, as a story. With a file as argument: that one event.
+
+import { readFile } from "node:fs/promises";
+import { relative } from "node:path";
+import { LoopbackEc2 } from "./ec2.ts";
+import { DIST, Lambda } from "./lambda.ts";
+
+const ec2 = await new LoopbackEc2().start();
+const lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+const devices = new Map<string, string>();
+try {
+  enter("cvpn-connection-0a11ce1a9709c0de1", "alice", "alice's laptop");
+  enter("cvpn-connection-0b0bde5c709c0de22", "bob", "bob's laptop");
+  const [file] = process.argv.slice(2);
+  if (file === undefined) await tellStory();
+  else await runEvent(file);
+} catch (error) {
+  console.error(`\n${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+} finally {
+  await lambda.stop();
+  await ec2.close();
+}
+
+async function tellStory(): Promise<void> {
+  const alice = Object.assign({}, await readEvent(new URL("events/alice.json", import.meta.url)));
+  heading("Who is connected: alice and bob, each once");
+  showConnections();
+
+  heading("alice connects from her phone, and Client VPN asks the handler");
+  const phone = await connect(alice, "alice's phone");
+  show("The handler ends her laptop's connection and answers:", phone.response);
+  show("The administrator finds in the log:", phone.entry);
+
+  heading("Who is connected now: alice's laptop is out, her phone is in, bob is untouched");
+  showConnections();
+
+  heading("A device connects without a user name (certificates only)");
+  const kiosk = await connect(await readEvent(new URL("events/no-user-name.json", import.meta.url)), "kiosk");
+  show("No other connection can be said to be the same user's, so EC2 is not asked and nobody ended:", kiosk.response);
+
+  heading("alice connects once more, but EC2 refuses to tell the handler anything");
+  ec2.fail("DescribeClientVpnConnections", {
+    status: 403,
+    code: "UnauthorizedOperation",
+    message:
+      "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/vpn/handler " +
+      "is not authorized to perform: ec2:DescribeClientVpnConnections",
+  });
+  const refused = await connect({ ...alice, "connection-id": "cvpn-connection-0a11ce7ab1e709c03" }, "alice's tablet");
+  show("What cannot be checked is denied. alice reads what to do, and nothing about the account:", refused.response);
+  show("The administrator reads why:", refused.entry);
+
+  heading("Next");
+  console.log(`Upload ${relative("", `${DIST}function.zip`)} as a Lambda function named AWSClientVPN-..., and set its ARN on your Client VPN
+endpoint: README.md has every step under "Deploy it".
+To try an event of your own: npm start -- event.json (there are samples in test/events/).`);
+}
+
+async function runEvent(file: string): Promise<void> {
+  const event = await readEvent(file);
+  heading("Who is connected");
+  showConnections();
+  heading(`The event in ${file}`);
+  const { response, entry } = await connect(event, "the event's device");
+  show("The response:", response);
+  show("The log entry:", entry);
+  heading("Who is connected now");
+  showConnections();
+}
+
+/** Asks the handler as Client VPN would, and lets the device in if it may. */
+async function connect(event: unknown, device: string) {
+  const { response, log } = await lambda.invoke(event);
+  if (response.allow) enter(fieldOf(event, "connection-id"), fieldOf(event, "username"), device);
+  const entry: unknown = JSON.parse(String(log[0]?.message[0]));
+  return { response, entry };
+}
+
+function enter(connectionId: string, username: string, device: string): void {
+  ec2.connect({ connectionId, username, filterUsername: username });
+  devices.set(connectionId, device);
+}
+
+async function readEvent(file: string | URL): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(file, "utf8"));
+  } catch (error) {
+    throw new Error(`Cannot read an event from ${file}: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+function fieldOf(event: unknown, name: string): string {
+  const fields = new Map<string, unknown>(Object.entries(event ?? {}));
+  return String(fields.get(name) ?? "");
+}
+
+function heading(text: string): void {
+  console.log(`\n--- ${text}`);
+}
+
+function show(explanation: string, value: unknown): void {
+  console.log(`\n${explanation}\n${JSON.stringify(value, null, 2)}`);
+}
+
+function showConnections(): void {
+  const rows = ec2.connections.map(({ connectionId, username, status }) => [
+    devices.get(connectionId) ?? "",
+    username ?? "",
+    connectionId,
+    status,
+  ]);
+  console.log();
+  for (const [device = "", username = "", connectionId = "", status] of [
+    ["DEVICE", "USER NAME", "CONNECTION", "STATUS"],
+    ...rows,
+  ]) {
+    console.log(`${device.padEnd(18)}  ${username.padEnd(9)}  ${connectionId.padEnd(33)}  ${status}`);
+  }
+}

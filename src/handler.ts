@@ -150,7 +150,7 @@ interface Terminations {
 interface LoggedError {
   /** The connection that could not be ended; absent where the error concerns the look-up. */
   connectionId?: string;
-  /** EC2's error code, or the name of the SDK's or our own error. */
+  /** EC2's error code, the system's (`ECONNRESET`), or the name of the SDK's or our own error. */
   code: string;
   message: string;
 }
@@ -331,7 +331,8 @@ async function terminate(endpointId: string, connectionId: string, options: Call
       if (CurrentStatus?.Code === "failed-to-terminate") throw new TerminationFailed(CurrentStatus.Message);
     }
   } catch (error) {
-    if (toLoggedError(error).code !== "InvalidClientVpnConnection.IdNotFound") throw error;
+    const hasGone = error instanceof Error && error.name === "InvalidClientVpnConnection.IdNotFound";
+    if (!hasGone) throw error;
   }
 }
 
@@ -359,7 +360,8 @@ function log(event: unknown, { allow, reason, terminated, notTerminated, errors 
 
 function toLoggedError(error: unknown): LoggedError {
   if (!(error instanceof Error)) return { code: "Unknown", message: cut(String(error)) };
-  return { code: error.name, message: cut(error.message) };
+  const code = "code" in error && typeof error.code === "string" ? error.code : error.name;
+  return { code, message: cut(error.message) };
 }
 
 function cut(text: string): string {

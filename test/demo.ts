@@ -52,7 +52,7 @@ async function tellStory(): Promise<void> {
   show("The administrator reads why:", refused.entry);
 
   heading("Next");
-  console.log(`Upload ${relative("", `${DIST}function.zip`)} as a Lambda function named AWSClientVPN-..., and set its ARN on your Client VPN
+  console.log(`\nUpload ${relative("", `${DIST}function.zip`)} as a Lambda function named AWSClientVPN-..., and set its ARN on your Client VPN
 endpoint: README.md has every step under "Deploy it".
 To try an event of your own: npm start -- event.json (there are samples in test/events/).`);
 }

@@ -2,6 +2,10 @@
 //   index.mjs     the handler with the AWS SDK inside, minified
 //   function.zip  index.mjs alone, to upload
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
+//
+// Most of the AWS SDK is code that this handler cannot reach, and Lambda would load it at every cold start. esbuild drops
+// what it can see to be unused. SDK_STEPS take care of the rest: each rewrites one module of the SDK on its way into the
+// bundle, and stops the build if that module is not what the step was written for.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -13,11 +17,178 @@ import * as esbuild from "esbuild";
 import { zipSync } from "fflate";
 
 const ROOT = dirname(fileURLToPath(import.meta.url));
-const HANDLER = join(ROOT, "src", "handler.ts");
+export const HANDLER = join(ROOT, "src", "handler.ts");
 
-/** Bundles the handler with the AWS SDK. */
-async function bundle() {
-  const { outputFiles } = await esbuild.build({
+/**
+ * What the files may weigh, in bytes: a little more than they do. A file over its budget most likely means that an SDK
+ * release has undone a step or brought something new; the build then lists what is in the bundle.
+ */
+const BUDGET = { "index.mjs": 140_000, "function.zip": 52_000 };
+
+/**
+ * @typedef {object} SdkStep
+ * @property {string} name
+ * @property {string} module the end of the module's path
+ * @property {(code: string) => string} rewrite throws if it does not know the code
+ */
+
+/** @type {SdkStep[]} */
+export const SDK_STEPS = [
+  {
+    // The file describes every shape of EC2, some 2,200, as constant arrays. Their objects have computed keys, { [_xN]: 1 },
+    // which might have side effects for all that esbuild knows, so it keeps all of them. With the keys written as the
+    // strings that they stand for, the shapes that this handler does not use fall away.
+    name: "write the schema's keys as literals",
+    module: "@aws-sdk/client-ec2/dist-es/schemas/schemas_0.js",
+    rewrite(code) {
+      const strings = new Map();
+      for (const [, name, string] of code.matchAll(/^const (\w+) = ("[^"\\]*");$/gm)) strings.set(name, string);
+      return replaceAll(code, /\[(_\w+)\]:/g, (key, name) => {
+        if (!strings.has(name)) throw new Error(`the key ${key} is not a string constant of the file`);
+        return `${strings.get(name)}:`;
+      });
+    },
+  },
+  {
+    // The chain also knows SSO, STS, web identity, files, processes and instance metadata. Lambda puts the role's credentials
+    // into the environment.
+    name: "take credentials from the environment alone",
+    module: "@aws-sdk/credential-provider-node/dist-es/index.js",
+    rewrite: (code) =>
+      replaceExports(
+        code,
+        ["defaultProvider"],
+        'export { fromEnv as defaultProvider } from "@aws-sdk/credential-provider-env";',
+      ),
+  },
+  {
+    // Lambda has no ~/.aws: this is what the function returns where there are no such files, without looking for them.
+    name: "take settings from the environment alone",
+    module: "@smithy/core/dist-es/submodules/config/shared-ini-file-loader/loadSharedConfigFiles.js",
+    rewrite: (code) =>
+      replaceExports(
+        code,
+        ["loadSharedConfigFiles", "CONFIG_PREFIX_SEPARATOR"],
+        "export const loadSharedConfigFiles = async () => ({ configFile: {}, credentialsFile: {} });" +
+          'export const CONFIG_PREFIX_SEPARATOR = ".";',
+      ),
+  },
+  // EC2 has no operation with an event stream. This is the only module that the SDK imports dynamically, for which esbuild
+  // would wrap everything that it shares with the rest.
+  leaveOut("event streams", "@smithy/core/dist-es/submodules/event-streams/index.js", [
+    "EventStreamSerde",
+    "eventStreamSerdeProvider",
+  ]),
+  // Its caller prefers node:crypto, which every Lambda runtime has.
+  leaveOut("SHA-256 in JavaScript", "@smithy/core/dist-es/submodules/checksum/sha256/Sha256Js.js", ["Sha256Js"]),
+  // The handler gives its client a retry strategy, so the SDK makes none.
+  ...["StandardRetryStrategy", "AdaptiveRetryStrategy"].map((strategy) =>
+    leaveOut(strategy, `@smithy/core/dist-es/submodules/retry/util-retry/${strategy}.js`, [strategy]),
+  ),
+  // Neither of the two answers has a timestamp: EC2 gives a connection's times as text.
+  leaveOut("timestamps", "@smithy/core/dist-es/submodules/serde/schema-serde-lib/schema-date-utils.js", [
+    "_parseEpochTimestamp",
+    "_parseRfc3339DateTimeWithOffset",
+    "_parseRfc7231DateTime",
+  ]),
+  {
+    // A Region leads to its partition's domain, such as amazonaws.com.cn. What the Region is called in English does not.
+    name: "leave out the descriptions of Regions",
+    module: "@aws-sdk/core/dist-es/submodules/client/util-endpoints/lib/aws/partitions.js",
+    rewrite: (code) => replaceAll(code, /"description": "[^"]*"/g, () => ""),
+  },
+  {
+    // The user agent names the client's version; the rest of its package.json would come along.
+    name: "keep the version of package.json alone",
+    module: "@aws-sdk/client-ec2/package.json",
+    rewrite(code) {
+      const { version } = JSON.parse(code);
+      if (typeof version !== "string") throw new Error("there is no version");
+      return JSON.stringify({ version });
+    },
+  },
+];
+
+/**
+ * A step that puts functions in the place of a module's exports which say that they were left out. Nothing is to call
+ * them; if something does after all, the log has the reason.
+ *
+ * @param {string} what
+ * @param {string} module the end of the module's path
+ * @param {string[]} names those of its exports that others import
+ * @returns {SdkStep}
+ */
+function leaveOut(what, module, names) {
+  const functions = names.map(
+    (name) => `export function ${name}() { throw new Error("${name} was left out of the bundle"); }`,
+  );
+  return { name: `leave out ${what}`, module, rewrite: (code) => replaceExports(code, names, functions.join("\n")) };
+}
+
+/**
+ * Returns `replacement` for a module that does export all of `names`. An export that the replacement lacks and another
+ * module imports is an error of esbuild's.
+ *
+ * @param {string} code
+ * @param {string[]} names
+ * @param {string} replacement
+ */
+function replaceExports(code, names, replacement) {
+  for (const name of names) {
+    const exported = new RegExp(`^export (?:(?:class|const|function) ${name}\\b|\\{[^}]*\\b${name}\\b[^}]*\\})`, "m");
+    if (!exported.test(code)) throw new Error(`there is no export ${name}`);
+  }
+  return replacement;
+}
+
+/**
+ * @param {string} code
+ * @param {RegExp} pattern
+ * @param {(match: string, ...groups: string[]) => string} replacement
+ */
+function replaceAll(code, pattern, replacement) {
+  if (code.search(pattern) === -1) throw new Error(`there is no ${pattern}`);
+  return code.replace(pattern, replacement);
+}
+
+/**
+ * Applies the steps while bundling, and fails where one of them found no module to rewrite.
+ *
+ * @param {SdkStep[]} steps
+ * @returns {esbuild.Plugin}
+ */
+function sdkSteps(steps) {
+  return {
+    name: "sdk-steps",
+    setup(build) {
+      const done = new Set();
+      build.onLoad({ filter: /[\\/]node_modules[\\/]/ }, ({ path }) => {
+        const step = steps.find(({ module }) => path.replaceAll("\\", "/").endsWith(`/node_modules/${module}`));
+        if (step === undefined) return;
+        done.add(step);
+        try {
+          return { contents: step.rewrite(readFileSync(path, "utf8")), loader: "default" };
+        } catch (error) {
+          return { errors: [{ text: `cannot ${step.name}: ${error instanceof Error ? error.message : error}` }] };
+        }
+      });
+      build.onEnd(({ errors }) => {
+        if (errors.length > 0) return;
+        const undone = steps.filter((step) => !done.has(step));
+        return { errors: undone.map(({ name, module }) => ({ text: `cannot ${name}: nothing imports ${module}` })) };
+      });
+    },
+  };
+}
+
+/**
+ * Bundles the handler with the AWS SDK.
+ *
+ * @param {SdkStep[]} steps
+ * @returns {Promise<{ code: Uint8Array, metafile: esbuild.Metafile }>}
+ */
+export async function bundle(steps) {
+  const { outputFiles, metafile } = await esbuild.build({
     entryPoints: [HANDLER],
     absWorkingDir: ROOT,
     bundle: true,
@@ -25,14 +196,17 @@ async function bundle() {
     platform: "node",
     target: "node20",
     format: "esm",
-    // The SDK's ES modules: its CommonJS files call require(), which an ES module does not have.
+    // The SDK's ES modules: in its CommonJS files esbuild cannot see what is unused.
     mainFields: ["module", "main"],
     legalComments: "none",
+    metafile: true,
+    logLevel: "silent",
+    plugins: [sdkSteps(steps)],
     write: false,
   });
   const [output] = outputFiles;
   if (output === undefined) throw new Error("esbuild wrote nothing");
-  return output.contents;
+  return { code: output.contents, metafile };
 }
 
 /**
@@ -42,7 +216,7 @@ async function bundle() {
  * @param {string} name
  * @param {Uint8Array} content
  */
-function zip(name, content) {
+export function zip(name, content) {
   const readableByAll = 0o100644 << 16;
   const mtime = new Date(1980, 0, 1, 12);
   return zipSync({ [name]: [content, { level: 9, mtime, os: 3, attrs: readableByAll }] });
@@ -65,22 +239,51 @@ function stripTypes(folder) {
   return header + code.replace(/^(?=\/\*\*)|(?<=^\}\)*;?\n)(?=\w)/gm, "\n");
 }
 
-const folder = resolve(process.argv[2] ?? join(ROOT, "dist"));
-mkdirSync(folder, { recursive: true });
-
-const index = await bundle();
-const archive = zip("index.mjs", index);
-/** @type {[name: string, content: Uint8Array, use: string][]} */
-const artifacts = [
-  ["index.mjs", index, "the handler with the AWS SDK inside"],
-  ["function.zip", archive, "index.mjs alone, to upload"],
-  ["paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste"],
-];
-for (const [name, content, use] of artifacts) {
-  writeFileSync(join(folder, name), content);
-  const bytes = content.length.toLocaleString("en");
-  console.log(`${name.padEnd(12)} ${bytes.padStart(9)} bytes  ${use}`);
+/**
+ * Throws if a file is over its budget, with what is in the bundle.
+ *
+ * @param {string} name
+ * @param {number} bytes
+ * @param {number} budget in bytes
+ * @param {esbuild.Metafile} metafile
+ */
+export function checkBudget(name, bytes, budget, metafile) {
+  if (bytes <= budget) return;
+  const [output] = Object.values(metafile.outputs);
+  const inputs = Object.entries(output?.inputs ?? {}).sort(([, a], [, b]) => b.bytesInOutput - a.bytesInOutput);
+  const largest = inputs.slice(0, 20).map(([path, { bytesInOutput }]) => `${bytesInOutput} ${path}`);
+  throw new Error(
+    `${name} has ${bytes} bytes, more than its budget of ${budget}. What is largest in the bundle, in bytes:\n` +
+      largest.join("\n"),
+  );
 }
-console.log(
-  `\nLambda will show this CodeSha256 for function.zip:\n${createHash("sha256").update(archive).digest("base64")}`,
-);
+
+/** @param {string} folder */
+async function main(folder) {
+  mkdirSync(folder, { recursive: true });
+  const { code, metafile } = await bundle(SDK_STEPS);
+  const archive = zip("index.mjs", code);
+  checkBudget("index.mjs", code.length, BUDGET["index.mjs"], metafile);
+  checkBudget("function.zip", archive.length, BUDGET["function.zip"], metafile);
+  /** @type {[name: string, content: Uint8Array, use: string][]} */
+  const artifacts = [
+    ["index.mjs", code, "the handler with the AWS SDK inside"],
+    ["function.zip", archive, "index.mjs alone, to upload"],
+    ["paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste"],
+  ];
+  for (const [name, content, use] of artifacts) {
+    writeFileSync(join(folder, name), content);
+    console.log(`${name.padEnd(12)} ${content.length.toLocaleString("en").padStart(9)} bytes  ${use}`);
+  }
+  const sha256 = createHash("sha256").update(archive).digest("base64");
+  console.log(`\nLambda will show this CodeSha256 for function.zip:\n${sha256}`);
+}
+
+if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  try {
+    await main(resolve(process.argv[2] ?? join(ROOT, "dist")));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
+}

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { inflateRawSync } from "node:zlib";
 import { unzipSync } from "fflate";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bundle, checkBudget, SDK_STEPS } from "../build.mjs";
 import { LoopbackEc2 } from "./ec2.ts";
 import { ALLOWED, connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
@@ -56,6 +57,54 @@ describe("the build", () => {
     }
     const zip = readFileSync(`${DIST}function.zip`);
     expect(printed[0]).toContain(createHash("sha256").update(zip).digest("base64"));
+  });
+});
+
+describe("the steps that make the bundle small", () => {
+  test.each(SDK_STEPS)("stop the build on a module they do not know: $name", async (step) => {
+    const stranger = step.module.endsWith(".json") ? "{}" : "export const somethingElse = 1;\n";
+    expect(() => step.rewrite(stranger)).toThrow(/there is no /);
+    const steps = SDK_STEPS.map((other) =>
+      other === step ? { ...step, rewrite: () => step.rewrite(stranger) } : other,
+    );
+    await expect(bundle(steps)).rejects.toThrow(`cannot ${step.name}: there is no `);
+  });
+
+  test("stop the build on a computed key that is not a constant of its file", () => {
+    const code = 'const _xN = "xmlName";\nexport var Shape$ = [3, { [_xN]: 1, [_eQN]: 2 }];\n';
+    expect(() => SDK_STEPS[0]?.rewrite(code)).toThrow("the key [_eQN]: is not a string constant of the file");
+  });
+
+  test("write computed keys as the literals that they stand for", () => {
+    const code = 'const _xN = "xmlName";\nexport var Shape$ = [3, { [_xN]: _xN }];\n';
+    expect(SDK_STEPS[0]?.rewrite(code)).toBe('const _xN = "xmlName";\nexport var Shape$ = [3, { "xmlName": _xN }];\n');
+  });
+
+  test("stop the build when there is nothing left for them to do", async () => {
+    const idle = {
+      name: "do what is no longer needed",
+      module: "@smithy/core/gone.js",
+      rewrite: (code: string) => code,
+    };
+    await expect(bundle([...SDK_STEPS, idle])).rejects.toThrow(
+      "cannot do what is no longer needed: nothing imports @smithy/core/gone.js",
+    );
+  });
+
+  test("are all needed: without one of them the bundle is over its budget or holds more", async () => {
+    const { code } = await bundle(SDK_STEPS);
+    for (const step of SDK_STEPS) {
+      const { code: without } = await bundle(SDK_STEPS.filter((other) => other !== step));
+      expect(without.length - code.length, step.name).toBeGreaterThan(1_000);
+    }
+  });
+
+  test("have a budget, and going over it stops the build with what is largest", async () => {
+    const { code, metafile } = await bundle([]);
+    expect(() => checkBudget("index.mjs", code.length, code.length, metafile)).not.toThrow();
+    expect(() => checkBudget("index.mjs", code.length, 140_000, metafile)).toThrow(
+      /^index\.mjs has \d+ bytes, more than its budget of 140000\. .*\n\d+ .*schemas_0\.js/,
+    );
   });
 });
 

@@ -118,15 +118,23 @@ describe("DescribeClientVpnConnections", () => {
   });
 
   test.each([
-    [{ MaxResults: 4 }, "InvalidParameterValue"],
-    [{ MaxResults: 1001 }, "InvalidParameterValue"],
-    [{ NextToken: "made-up" }, "InvalidNextToken"],
-    [{ Filters: [{ Name: "status", Values: ["active"] }] }, "InvalidParameterValue"],
-    [{ Filters: [{ Name: "username", Values: Array.from({ length: 201 }, String) }] }, "FilterLimitExceeded"],
-    [{ ClientVpnEndpointId: "cvpn-endpoint-00000000000000000" }, "InvalidClientVpnEndpointId.NotFound"],
-    [{ ClientVpnEndpointId: "" }, "MissingParameter"],
-    [{ DryRun: true }, "DryRunOperation"],
-  ])("refuses %j", async (input, name) => {
+    ["a page of less than 5", { MaxResults: 4 }, "InvalidParameterValue"],
+    ["a page of more than 1000", { MaxResults: 1001 }, "InvalidParameterValue"],
+    ["a made-up token", { NextToken: "made-up" }, "InvalidNextToken"],
+    ["an unknown filter", { Filters: [{ Name: "status", Values: ["active"] }] }, "InvalidParameterValue"],
+    [
+      "more than 200 values",
+      { Filters: [{ Name: "username", Values: Array.from({ length: 201 }, (_, i) => `user-${i}`) }] },
+      "FilterLimitExceeded",
+    ],
+    [
+      "an unknown endpoint",
+      { ClientVpnEndpointId: "cvpn-endpoint-00000000000000000" },
+      "InvalidClientVpnEndpointId.NotFound",
+    ],
+    ["no endpoint", { ClientVpnEndpointId: "" }, "MissingParameter"],
+    ["a dry run", { DryRun: true }, "DryRunOperation"],
+  ])("refuses %s", async (_, input, name) => {
     await expect(listing(input)).rejects.toMatchObject({ name });
   });
 

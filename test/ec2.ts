@@ -73,10 +73,14 @@ export class LoopbackEc2 {
   /** Whether filter values take wildcards and escapes, as EC2 documents in general; otherwise they are literal. */
   wildcards = true;
   connections: Connection[] = [];
+  // Looked up rather than searched, so that the time of an answer does not depend on other users' connections.
+  #byUsername = new Map<string, Connection[]>();
+  #byId = new Map<string, Connection>();
   /** All signed requests, in the order in which they came. */
   requests: Request[] = [];
   #faults: { action: Action; choose: (params: URLSearchParams) => Fault | undefined; times: number }[] = [];
-  #timers = new Set<NodeJS.Timeout>();
+  /** The answers that a fault keeps from ending. */
+  #stuck = new Set<ServerResponse>();
   readonly #server = createServer((request, response) => {
     this.#serve(request, response).catch((error) => {
       console.error("loopback EC2 failed:", error);
@@ -99,11 +103,12 @@ export class LoopbackEc2 {
   reset(): void {
     this.wildcards = true;
     this.connections = [];
+    this.#byUsername.clear();
+    this.#byId.clear();
     this.requests = [];
     this.#faults = [];
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#timers.clear();
-    this.#server.closeAllConnections();
+    for (const response of this.#stuck) response.destroy();
+    this.#stuck.clear();
   }
 
   get url(): string {
@@ -140,6 +145,10 @@ export class LoopbackEc2 {
       ...connection,
     };
     this.connections.push(row);
+    this.#byId.set(row.connectionId, row);
+    const ofUser = this.#byUsername.get(filterUsername);
+    if (ofUser) ofUser.push(row);
+    else this.#byUsername.set(filterUsername, [row]);
     return row;
   }
 
@@ -179,6 +188,7 @@ export class LoopbackEc2 {
       }
       const fault = this.#nextFault(action, params);
       if (typeof fault === "object") throw new Ec2Error(fault.status, fault.code, fault.message);
+      if (fault === "hang" || fault === "stall" || fault === "drip") this.#stuck.add(response);
       if (fault === "hang") return;
       if (fault === "reset") return void request.socket.resetAndDestroy();
       const answer =
@@ -203,7 +213,8 @@ export class LoopbackEc2 {
       response.write(half, () => response.destroy());
     } else if (fault === "drip") {
       response.write("<drip>");
-      this.#timers.add(setInterval(() => response.write(" "), 50));
+      const timer = setInterval(() => response.write(" "), 50);
+      response.once("close", () => clearInterval(timer));
     } else {
       response.end(body);
     }
@@ -220,13 +231,9 @@ export class LoopbackEc2 {
       );
     }
     const start = params.has("NextToken") ? offsetOf(params.get("NextToken") ?? "") : 0;
-    const filters = this.#filters(params);
     const oldest = Date.now() - HOUR_MS;
-    const rows = this.connections.filter(
-      (row) =>
-        row.endpointId === endpointId &&
-        (row.endedAt === undefined || row.endedAt.getTime() > oldest) &&
-        filters.every((matches) => matches(row)),
+    const rows = this.#filtered(filtersFrom(params)).filter(
+      (row) => row.endpointId === endpointId && (row.endedAt === undefined || row.endedAt.getTime() > oldest),
     );
     const page = rows.slice(start, start + maxResults);
     const next = start + maxResults < rows.length ? tokenOf(start + maxResults) : "";
@@ -238,26 +245,18 @@ export class LoopbackEc2 {
     );
   }
 
-  #filters(params: URLSearchParams): ((row: Connection) => boolean)[] {
-    const filters: ((row: Connection) => boolean)[] = [];
-    for (let f = 1; params.has(`Filter.${f}.Name`); f++) {
-      const name = params.get(`Filter.${f}.Name`);
-      if (name !== "username" && name !== "connection-id") {
-        throw new Ec2Error(400, "InvalidParameterValue", `The filter '${name}' is invalid`);
-      }
-      const values: string[] = [];
-      for (let v = 1; params.has(`Filter.${f}.Value.${v}`); v++)
-        values.push(params.get(`Filter.${f}.Value.${v}`) ?? "");
-      if (values.length > 200) throw new Ec2Error(400, "FilterLimitExceeded", "The maximum number of values is 200");
-      const matchers = values.map((value) =>
-        this.wildcards ? wildcardMatcher(value) : (text: string) => text === value,
+  #filtered(filters: Filter[]): Connection[] {
+    const isLiteral = (value: string) => !this.wildcards || !/[*?\\]/.test(value);
+    const byName = filters.find(({ name, values }) => name === "username" && values.every(isLiteral));
+    const candidates = byName?.values.flatMap((value) => this.#byUsername.get(value) ?? []) ?? this.connections;
+    const matchers = filters.map(({ name, values }) => {
+      const matches = values.map((value) =>
+        isLiteral(value) ? (text: string) => text === value : wildcardMatcher(value),
       );
-      filters.push((row) => {
-        const text = name === "username" ? row.filterUsername : row.connectionId;
-        return matchers.some((matches) => matches(text));
-      });
-    }
-    return filters;
+      return (row: Connection) =>
+        matches.some((match) => match(name === "username" ? row.filterUsername : row.connectionId));
+    });
+    return candidates.filter((row) => matchers.every((matches) => matches(row)));
   }
 
   #terminate(params: URLSearchParams, fault: Fault | undefined): string {
@@ -267,12 +266,9 @@ export class LoopbackEc2 {
     if ((connectionId === null) === (username === null)) {
       throw new Ec2Error(400, "MissingParameter", "The request must contain either ConnectionId or Username");
     }
-    const rows = this.connections.filter(
-      (row) =>
-        row.endpointId === endpointId &&
-        row.endedAt === undefined &&
-        (connectionId === null ? row.filterUsername === username : row.connectionId === connectionId),
-    );
+    const byId = this.#byId.get(connectionId ?? "");
+    const named = byId === undefined ? this.#byUsername.get(username ?? "") : [byId];
+    const rows = (named ?? []).filter((row) => row.endpointId === endpointId && row.endedAt === undefined);
     if (connectionId !== null && rows.length === 0) {
       throw new Ec2Error(400, "InvalidClientVpnConnection.IdNotFound", `Connection ${connectionId} does not exist.`);
     }
@@ -328,6 +324,26 @@ function checkEndpoint(params: URLSearchParams): string {
     throw new Ec2Error(400, "InvalidClientVpnEndpointId.NotFound", `Endpoint ${endpointId} does not exist`);
   }
   return endpointId;
+}
+
+interface Filter {
+  name: "username" | "connection-id";
+  values: string[];
+}
+
+function filtersFrom(params: URLSearchParams): Filter[] {
+  const filters: Filter[] = [];
+  for (let f = 1; params.has(`Filter.${f}.Name`); f++) {
+    const name = params.get(`Filter.${f}.Name`);
+    if (name !== "username" && name !== "connection-id") {
+      throw new Ec2Error(400, "InvalidParameterValue", `The filter '${name}' is invalid`);
+    }
+    const values = new Set<string>();
+    for (let v = 1; params.has(`Filter.${f}.Value.${v}`); v++) values.add(params.get(`Filter.${f}.Value.${v}`) ?? "");
+    if (values.size > 200) throw new Ec2Error(400, "FilterLimitExceeded", "The maximum number of values is 200");
+    filters.push({ name, values: [...values] });
+  }
+  return filters;
 }
 
 /** EC2's filter language: `*` any run of characters, `?` one character, and a backslash before what is meant literally. */

@@ -61,7 +61,7 @@ const USER_MESSAGES = {
     "If this happens again, contact your VPN administrator.",
 };
 
-/** Client VPN waits this long for an answer, whatever the function's own time-out is. */
+/** Client VPN waits this long for an answer, whatever the function's own time-out is (administrator guide). */
 const CLIENT_VPN_WAITS_MS = 30_000;
 
 /** The answer leaves this long before the time is over. */
@@ -80,10 +80,10 @@ const CONNECTION_TIMEOUT_MS = 1_500;
 const FIRST_RETRY_WAIT_MS = 100;
 const LONGEST_RETRY_WAIT_MS = 4_000;
 
-/** The largest page that DescribeClientVpnConnections gives. */
+/** The largest page that DescribeClientVpnConnections gives (EC2 API reference). */
 const PAGE_SIZE = 1_000;
 
-/** The user waits for all of them, but the account's bucket for mutating EC2 calls holds only 50. */
+/** The user waits for all of them, but EC2 throttles mutating calls beyond 50 at once per account and Region. */
 const TERMINATIONS_AT_ONCE = 10;
 
 /** CloudWatch cuts long log events, so a text (in characters) and the number of errors are cut here. */
@@ -167,7 +167,11 @@ const NOTHING_TERMINATED: Terminations = { terminated: [], notTerminated: 0, err
 export const handler = (async (event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> => {
   const startedAt = performance.now();
   const decision = await decide(event, context);
-  log(event, decision, performance.now() - startedAt);
+  try {
+    log(event, decision, performance.now() - startedAt);
+  } catch {
+    // Older connections may have been ended by now: a log line that cannot be written must not cost the new one too.
+  }
   return {
     allow: decision.allow,
     "error-msg-on-denied-connection": decision.userMessage,
@@ -185,8 +189,8 @@ async function decide(event: unknown, context: Partial<Context> | undefined): Pr
   if (request.username === "") {
     return { allow: true, reason: "no user name to compare", userMessage: "", ...NOTHING_TERMINATED };
   }
-  const deadline = deadlineFrom(context);
   try {
+    const deadline = deadlineFrom(context);
     const older = await beforeDeadline(deadline, (options) => findOlderConnections(request, options));
     const terminations = await terminateAll(request, older, deadline);
     if (terminations.notTerminated > 0) {

@@ -25,6 +25,7 @@ ms = (time.perf_counter() - started_at) * 1000
 print(json.dumps({"ms": ms, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 `;
 
+let shownKind = "";
 const asJson = process.argv.includes("--json");
 const folder = mkdtempSync(join(tmpdir(), "client-vpn-bench-"));
 try {
@@ -81,7 +82,7 @@ async function measureLoads(): Promise<Load[]> {
   const runs = candidates.map(() => ({ ms: [] as number[], bytes: [] as number[] }));
   for (let round = 0; round < ROUNDS; round++) {
     for (const [i, { what, command }] of candidates.entries()) {
-      progress(`loading, round ${round + 1} of ${ROUNDS}: ${what}`);
+      progress("loading", `, round ${round + 1} of ${ROUNDS}: ${what}`);
       const { ms, bytes } = run(command);
       runs[i]?.ms.push(ms);
       runs[i]?.bytes.push(bytes);
@@ -126,7 +127,8 @@ async function measureConnects(): Promise<Connect[]> {
       for (const older of OLDER) cases.push({ others, ec2, lambda, older, ms: [], calls: [] });
     }
     for (let round = 1 - WARM_UP; round <= CONNECTS; round++) {
-      progress(round < 1 ? "warming up" : `connecting, round ${round} of ${CONNECTS}`);
+      if (round < 1) progress("warming up");
+      else progress("connecting", `, round ${round} of ${CONNECTS}`);
       for (const { ec2, lambda, older, ms, calls } of cases) {
         const username = `user with ${older}, round ${round}`;
         for (let i = 0; i < older; i++) ec2.connect({ username });
@@ -210,9 +212,11 @@ function median(figures: number[]): number {
   return figures.toSorted((x, y) => x - y)[Math.floor(figures.length / 2)] ?? Number.NaN;
 }
 
-/** Shows on standard error what is being measured, on one line where that is a terminal. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+/** Tells on standard error what is being measured: on one line, or where that is no terminal, each kind of thing once. */
+function progress(kind: string, detail = ""): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${kind}${detail}`);
+  else if (kind !== shownKind && kind !== "") process.stderr.write(`${kind} ...\n`);
+  shownKind = kind;
 }
 
 function note(text: string): void {

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import vm from "node:vm";
 import { inflateRawSync } from "node:zlib";
 import { unzipSync } from "fflate";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -78,6 +79,19 @@ describe("the steps that make the bundle small", () => {
   test("write computed keys as the literals that they stand for", () => {
     const code = 'const _xN = "xmlName";\nexport var Shape$ = [3, { [_xN]: _xN }];\n';
     expect(SDK_STEPS[0]?.rewrite(code)).toBe('const _xN = "xmlName";\nexport var Shape$ = [3, { "xmlName": _xN }];\n');
+  });
+
+  test("leave the partitions as they are, but for the descriptions", async () => {
+    const step = SDK_STEPS.find(({ module }) => module.endsWith("/partitions.js"));
+    const code = readFileSync(fileURLToPath(new URL(`../node_modules/${step?.module}`, import.meta.url)), "utf8");
+    const [before, after] = [code, step?.rewrite(code)].map((text = "") => evaluate(text));
+    const described = JSON.stringify(before, (key, value) => (key === "description" ? undefined : value));
+    expect(JSON.stringify(after)).toBe(described);
+    expect(described).toContain("amazonaws.com.cn");
+
+    function evaluate(text: string): unknown {
+      return vm.runInNewContext(text.replace("export const partitionsInfo =", "partitionsInfo ="));
+    }
   });
 
   test("stop the build when there is nothing left for them to do", async () => {

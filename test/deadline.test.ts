@@ -30,7 +30,10 @@ describe.concurrent.each(["index.mjs", "paste.mjs"])("dist/%s", (file) => {
   beforeAll(async () => {
     await ec2.start();
     lambda = await Lambda.start(`${DIST}${file}`, ec2.env);
-    const describeFault = (params: URLSearchParams) => LASTING[String(params.get("Filter.1.Value.1"))];
+    const describeFault = (params: URLSearchParams): Fault | undefined => {
+      const username = String(params.get("Filter.1.Value.1"));
+      return username === "pages" ? "endless" : LASTING[username];
+    };
     const terminateFault = (params: URLSearchParams) =>
       LASTING[String(params.get("ConnectionId")).replace(/ \d+$/, "")];
     ec2.fail("DescribeClientVpnConnections", describeFault, Number.POSITIVE_INFINITY);
@@ -61,6 +64,11 @@ describe.concurrent.each(["index.mjs", "paste.mjs"])("dist/%s", (file) => {
     const entry = expectDenied(invocation, 2_500);
     expect(entry).toMatchObject({ terminated: [served.connectionId], notTerminated: 11 });
     expect(entry.errors).toHaveLength(10);
+  });
+
+  test("is on time when EC2 always has one more page", async () => {
+    const invocation = await lambda.invoke(connectEvent({ username: "pages" }), { remaining: 3_000 });
+    expectDenied(invocation, 2_500);
   });
 
   test("denies after more than 20 s, and in EC2's words, when EC2 throttles for the whole 30 s", async () => {

@@ -28,6 +28,7 @@ export interface Connection {
  * - `hang`: no answer; `reset`: the socket is reset; `drip`: an endless body, a byte at a time; `stall`: half a body,
  *   then silence; `truncate`: half a body, then the socket is closed; `not-xml`: a 200 with something else;
  *   `empty`: a 200 without a body;
+ * - for DescribeClientVpnConnections, `endless`: a page after which there is always another one;
  * - for TerminateClientVpnConnections, `failed-to-terminate`: a failure inside a 200; `no-statuses`: terminated, but the
  *   answer does not say so.
  */
@@ -40,6 +41,7 @@ export type Fault =
   | "truncate"
   | "not-xml"
   | "empty"
+  | "endless"
   | "failed-to-terminate"
   | "no-statuses";
 
@@ -192,7 +194,7 @@ export class LoopbackEc2 {
       if (fault === "hang") return;
       if (fault === "reset") return void request.socket.resetAndDestroy();
       const answer =
-        action === "DescribeClientVpnConnections" ? this.#describe(params) : this.#terminate(params, fault);
+        action === "DescribeClientVpnConnections" ? this.#describe(params, fault) : this.#terminate(params, fault);
       this.#send(response, 200, answer, fault);
     } catch (error) {
       if (!(error instanceof Ec2Error)) throw error;
@@ -220,7 +222,7 @@ export class LoopbackEc2 {
     }
   }
 
-  #describe(params: URLSearchParams): string {
+  #describe(params: URLSearchParams, fault: Fault | undefined): string {
     const endpointId = checkEndpoint(params);
     const maxResults = Number(params.get("MaxResults") ?? 1000);
     if (!Number.isInteger(maxResults) || maxResults < 5 || maxResults > 1000) {
@@ -236,7 +238,8 @@ export class LoopbackEc2 {
       (row) => row.endpointId === endpointId && (row.endedAt === undefined || row.endedAt.getTime() > oldest),
     );
     const page = rows.slice(start, start + maxResults);
-    const next = start + maxResults < rows.length ? tokenOf(start + maxResults) : "";
+    const isLast = start + maxResults >= rows.length && fault !== "endless";
+    const next = isLast ? "" : tokenOf(start + maxResults);
     return (
       `<DescribeClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
       (page.length > 0 ? `<connections>${page.map(toXml).join("")}</connections>` : "<connections/>") +

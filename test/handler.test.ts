@@ -383,7 +383,23 @@ describe("the deadline", () => {
   });
 });
 
+test.each([
+  ["a context whose clock fails", { getRemainingTimeInMillis: () => JSON.parse("no clock") }],
+  ["a context whose clock gives no number", { getRemainingTimeInMillis: () => Number.NaN }],
+])("answers with %s", async (_, context) => {
+  listed();
+  expectValidAnswer(await handler(connectEvent(), context));
+});
+
 describe("the log entry", () => {
+  test("that cannot be written costs nobody the connection", async () => {
+    listed(row("older"));
+    info.mockImplementation(() => {
+      throw new Error("standard output is gone");
+    });
+    expect(await handler(connectEvent())).toStrictEqual(ALLOWED);
+  });
+
   test("of an allowed connection has what the administrator asks for", async () => {
     listed(row("older"));
     const { entry } = await connect();

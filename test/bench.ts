@@ -58,7 +58,10 @@ async function measureLoads(): Promise<Load[]> {
   const ours = readFileSync(`${DIST}index.mjs`);
   const { metafile } = await bundle(SDK_STEPS);
   const builtIns = join(folder, "built-ins.mjs");
-  const imports = Object.values(metafile.outputs).flatMap((output) => output.imports.map(({ path }) => path));
+  const imports = Object.values(metafile.outputs)
+    .flatMap((output) => output.imports)
+    .filter(({ kind }) => kind === "import-statement")
+    .map(({ path }) => path);
   writeFileSync(builtIns, [...new Set(imports)].map((path) => `import "${path}";\n`).join(""));
 
   const defaults = join(folder, "defaults.cjs");

@@ -105,19 +105,19 @@ describe("the steps that make the bundle small", () => {
     );
   });
 
-  test("are all needed: without one of them the bundle is over its budget or holds more", async () => {
+  test("all make a difference: without one of them the bundle holds more", async () => {
     const { code } = await bundle(SDK_STEPS);
     for (const step of SDK_STEPS) {
       const { code: without } = await bundle(SDK_STEPS.filter((other) => other !== step));
-      expect(without.length - code.length, step.name).toBeGreaterThan(1_000);
+      expect(without.length - code.length, step.name).toBeGreaterThan(500);
     }
   });
 
   test("have a budget, and going over it stops the build with what is largest", async () => {
     const { code, metafile } = await bundle([]);
     expect(() => checkBudget("index.mjs", code.length, code.length, metafile)).not.toThrow();
-    expect(() => checkBudget("index.mjs", code.length, 140_000, metafile)).toThrow(
-      /^index\.mjs has \d+ bytes, more than its budget of 140000\. .*\n\d+ .*schemas_0\.js/,
+    expect(() => checkBudget("index.mjs", code.length, 130_000, metafile)).toThrow(
+      /^index\.mjs has \d+ bytes, more than its budget of 130000\. .*\n\d+ .*schemas_0\.js/,
     );
   });
 });

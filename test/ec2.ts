@@ -33,7 +33,7 @@ export interface Connection {
  *   answer does not say so.
  */
 export type Fault =
-  | { status: number; code: string; message: string }
+  | { status: number; code: string; message: string; headers?: Record<string, string> }
   | "hang"
   | "reset"
   | "drip"
@@ -45,7 +45,11 @@ export type Fault =
   | "failed-to-terminate"
   | "no-statuses";
 
-export const THROTTLED: Fault = { status: 503, code: "RequestLimitExceeded", message: "Request limit exceeded." };
+export const THROTTLED = {
+  status: 503,
+  code: "RequestLimitExceeded",
+  message: "Request limit exceeded.",
+} satisfies Fault;
 
 export interface Request {
   action: Action;
@@ -189,7 +193,10 @@ export class LoopbackEc2 {
         throw new Ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
       }
       const fault = this.#nextFault(action, params);
-      if (typeof fault === "object") throw new Ec2Error(fault.status, fault.code, fault.message);
+      if (typeof fault === "object") {
+        for (const [name, value] of Object.entries(fault.headers ?? {})) response.setHeader(name, value);
+        throw new Ec2Error(fault.status, fault.code, fault.message);
+      }
       if (fault === "hang" || fault === "stall" || fault === "drip") this.#stuck.add(response);
       if (fault === "hang") return;
       if (fault === "reset") return void request.socket.resetAndDestroy();

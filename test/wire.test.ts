@@ -172,6 +172,11 @@ test("a user named * never ends the connection of a row without user name", asyn
 describe("faults that pass", () => {
   const passing: [name: string, fault: Fault, times: number][] = [
     ["throttled four times", THROTTLED, 4],
+    [
+      "throttled with a date to come back at",
+      { ...THROTTLED, headers: { "retry-after": new Date(Date.now() + 60_000).toUTCString() } },
+      2,
+    ],
     ["500 InternalError", { status: 500, code: "InternalError", message: "An internal error has occurred" }, 2],
     ["503 Unavailable", { status: 503, code: "Unavailable", message: "The server is overloaded" }, 2],
     ["the socket reset", "reset", 2],

@@ -264,7 +264,7 @@ export function zip(name, content) {
  */
 function stripTypes(folder) {
   const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");
-  const options = "--ignoreConfig --noCheck --target es2022 --module nodenext --moduleDetection force".split(" ");
+  const options = "--ignoreConfig --noCheck --target es2022 --module nodenext --newLine lf".split(" ");
   execFileSync(process.execPath, [compiler, ...options, "--outDir", folder, HANDLER], { stdio: "inherit" });
   const compiled = join(folder, "handler.js");
   const code = readFileSync(compiled, "utf8");
@@ -310,7 +310,7 @@ async function main(folder) {
     console.log(`${name.padEnd(12)} ${content.length.toLocaleString("en").padStart(9)} bytes  ${use}`);
   }
   const sha256 = createHash("sha256").update(archive).digest("base64");
-  console.log(`\nLambda will show this CodeSha256 for function.zip:\n${sha256}`);
+  console.log(`\nSHA-256 of function.zip in base64, as Lambda shows it (CodeSha256):\n${sha256}`);
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {

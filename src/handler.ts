@@ -71,7 +71,7 @@ const RESERVE_MS = 1_000;
 const REQUEST_TIMEOUT_MS = 5_000;
 
 /** With less time left than this, no call is begun: EC2's answer would hardly come in time. */
-const SHORTEST_CALL_MS = 250;
+const SHORTEST_CALL_MS = 100;
 
 /** Leaves room for a second try in the 2 s that remain of Lambda's default time-out. */
 const CONNECTION_TIMEOUT_MS = 1_500;

@@ -352,11 +352,17 @@ describe("the deadline", () => {
     expect(entry.errors).toHaveLength(10);
   });
 
-  test.each([-1, 0, 500, 1_000, 1_100])("denies at once when only %d ms remain", async (remaining) => {
+  test.each([-1, 0, 500, 1_000, 1_050])("denies at once when only %d ms remain", async (remaining) => {
     const { response, entry } = await timed({ getRemainingTimeInMillis: () => remaining });
     expect(response.allow).toBe(false);
     expect(ec2.calls()).toHaveLength(0);
     expect(entry.errors).toStrictEqual([{ code: "DeadlineExceeded", message: "no time left to call EC2" }]);
+  });
+
+  test("leaves a healthy EC2 the time that there is, little as it may be", async () => {
+    listed(row("older"));
+    const { response } = await timed({ getRemainingTimeInMillis: () => 1_250 });
+    expect(response).toStrictEqual(ALLOWED);
   });
 
   test.each([

@@ -67,7 +67,7 @@ const CLIENT_VPN_WAITS_MS = 30_000;
 /** The answer leaves this long before the time is over. */
 const RESERVE_MS = 1_000;
 
-/** EC2 answers well within a second: a request without a sign of life for this long sits on a dead socket. */
+/** A request without a sign of life for this long is taken to sit on a dead socket. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
 /** With less time left than this, no call is begun: EC2's answer would hardly come in time. */
@@ -121,9 +121,10 @@ const client = new EC2Client({
     async refreshRetryTokenForRetry(token, { errorType }) {
       const retries = token.getRetryCount();
       const deadline = deadlineOfCaller.getStore() ?? 0;
-      const longest = deadline - SHORTEST_CALL_MS - performance.now();
-      if (errorType === "CLIENT_ERROR" || longest < 0) throw new Error("no retry: the SDK throws EC2's error instead");
-      const wait = Math.random() * Math.min(longest, LONGEST_RETRY_WAIT_MS, FIRST_RETRY_WAIT_MS * 2 ** retries);
+      const left = deadline - SHORTEST_CALL_MS - performance.now();
+      // CLIENT_ERROR is the SDK's word for what will not get better.
+      if (errorType === "CLIENT_ERROR" || left < 0) throw new Error("no retry: the SDK throws EC2's error instead");
+      const wait = Math.random() * Math.min(left, LONGEST_RETRY_WAIT_MS, FIRST_RETRY_WAIT_MS * 2 ** retries);
       return { getRetryCount: () => retries + 1, getRetryDelay: () => wait };
     },
     recordSuccess() {},

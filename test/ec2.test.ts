@@ -167,6 +167,13 @@ describe("TerminateClientVpnConnections", () => {
     await expect(termination({ Username: "alice" })).rejects.toMatchObject({ name: "InvalidParameterValue" });
   });
 
+  test("ends nobody by an id that does not exist", async () => {
+    const nameless = ec2.connect({ username: "" });
+    const failed = termination({ ConnectionId: "cvpn-connection-00000000000000000" });
+    await expect(failed).rejects.toMatchObject({ name: "InvalidClientVpnConnection.IdNotFound" });
+    expect(nameless.status).toBe("active");
+  });
+
   test("wants either an id or a name", async () => {
     await expect(termination({})).rejects.toMatchObject({ name: "MissingParameter" });
   });

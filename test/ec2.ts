@@ -276,9 +276,10 @@ export class LoopbackEc2 {
     if ((connectionId === null) === (username === null)) {
       throw new Ec2Error(400, "MissingParameter", "The request must contain either ConnectionId or Username");
     }
-    const byId = this.#byId.get(connectionId ?? "");
-    const named = byId === undefined ? this.#byUsername.get(username ?? "") : [byId];
-    const rows = (named ?? []).filter((row) => row.endpointId === endpointId && row.endedAt === undefined);
+    const named = connectionId === null ? this.#byUsername.get(username ?? "") : [this.#byId.get(connectionId)];
+    const rows = (named ?? [])
+      .filter((row) => row !== undefined)
+      .filter((row) => row.endpointId === endpointId && row.endedAt === undefined);
     if (connectionId !== null && rows.length === 0) {
       throw new Ec2Error(400, "InvalidClientVpnConnection.IdNotFound", `Connection ${connectionId} does not exist.`);
     }

@@ -7,6 +7,7 @@
  */
 
 import { AsyncLocalStorage } from "node:async_hooks";
+import { Readable } from "node:stream";
 import {
   type ClientVpnConnection,
   EC2Client,
@@ -67,7 +68,7 @@ const CLIENT_VPN_WAITS_MS = 30_000;
 /** The answer leaves this long before the time is over. */
 const RESERVE_MS = 1_000;
 
-/** A request without a sign of life for this long is taken to sit on a dead socket. */
+/** A request whose answer has not begun after this time, or not ended after it once more, is tried again. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
 /** With less time left than this, no call is begun: EC2's answer would hardly come in time. */
@@ -111,7 +112,6 @@ const client = new EC2Client({
   requestHandler: {
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    socketTimeout: REQUEST_TIMEOUT_MS,
     throwOnRequestTimeout: true,
   },
   retryStrategy: {
@@ -122,14 +122,35 @@ const client = new EC2Client({
       const retries = token.getRetryCount();
       const deadline = deadlineOfCaller.getStore() ?? 0;
       const left = deadline - SHORTEST_CALL_MS - performance.now();
-      // CLIENT_ERROR is the SDK's word for what will not get better.
-      if (errorType === "CLIENT_ERROR" || left < 0) throw new Error("no retry: the SDK throws EC2's error instead");
+      // CLIENT_ERROR is the SDK's word for what will not get better. Whatever is thrown here, it throws EC2's error.
+      if (errorType === "CLIENT_ERROR" || left < 0) throw new Error("no retry");
       const wait = Math.random() * Math.min(left, LONGEST_RETRY_WAIT_MS, FIRST_RETRY_WAIT_MS * 2 ** retries);
       return { getRetryCount: () => retries + 1, getRetryDelay: () => wait };
     },
     recordSuccess() {},
   },
 });
+
+// The SDK's request time-out is over when the answer begins: this one is for a body that stops or drips. TimeoutError is
+// the name by which the SDK knows to try again.
+client.middlewareStack.add(
+  (next) => async (args) => {
+    const result = await next(args);
+    const body = isObject(result.response) ? result.response.body : undefined;
+    if (body instanceof Readable) {
+      const stop = () => body.destroy(errorNamed("TimeoutError", "EC2's answer began, but did not end in time"));
+      const timer = setTimeout(stop, requestTimeout(deadlineOfCaller.getStore() ?? 0));
+      body.once("close", () => clearTimeout(timer));
+    }
+    return result;
+  },
+  { step: "deserialize", priority: "low" },
+);
+
+/** Half of a short time, so that one dead socket leaves a second try. In ms. */
+function requestTimeout(deadline: number): number {
+  return Math.min(REQUEST_TIMEOUT_MS, (deadline - performance.now()) / 2);
+}
 
 /** What the answer and the log entry are made of. */
 interface Decision extends Terminations {
@@ -228,28 +249,22 @@ function deadlineFrom(context: Partial<Context> | undefined): number {
   return performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS;
 }
 
-class DeadlineExceeded extends Error {
-  override name = "DeadlineExceeded";
-}
-
 /**
  * Settles with `call`, or rejects at the deadline whatever becomes of the call: the SDK that the Lambda runtime carries
  * may be too old to wake from a retry's wait when the signal aborts.
  */
 async function beforeDeadline<T>(deadline: number, call: (options: CallOptions) => Promise<T>): Promise<T> {
   const left = deadline - performance.now();
-  if (left < SHORTEST_CALL_MS) throw new DeadlineExceeded("no time left to call EC2");
-  // Half of a short time, so that one dead socket leaves a second try.
-  const requestTimeout = Math.min(REQUEST_TIMEOUT_MS, left / 2);
+  if (left < SHORTEST_CALL_MS) throw errorNamed("DeadlineExceeded", "no time left to call EC2");
   const controller = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const timeIsOver = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new DeadlineExceeded("no answer from EC2 in time"));
+      reject(errorNamed("DeadlineExceeded", "no answer from EC2 in time"));
       controller.abort();
     }, left);
   });
-  const options = { abortSignal: controller.signal, requestTimeout };
+  const options = { abortSignal: controller.signal, requestTimeout: requestTimeout(deadline) };
   try {
     return await Promise.race([deadlineOfCaller.run(deadline, () => call(options)), timeIsOver]);
   } finally {
@@ -320,10 +335,6 @@ async function terminateAll(
   return { terminated, notTerminated: errors.length, errors };
 }
 
-class TerminationFailed extends Error {
-  override name = "failed-to-terminate";
-}
-
 /** Returns when the connection has been ended or was gone already; throws when it could not be ended. */
 async function terminate(endpointId: string, connectionId: string, options: CallOptions): Promise<void> {
   const command = new TerminateClientVpnConnectionsCommand({
@@ -333,7 +344,7 @@ async function terminate(endpointId: string, connectionId: string, options: Call
   try {
     const { ConnectionStatuses = [] } = await client.send(command, options);
     for (const { CurrentStatus } of ConnectionStatuses) {
-      if (CurrentStatus?.Code === "failed-to-terminate") throw new TerminationFailed(CurrentStatus.Message);
+      if (CurrentStatus?.Code === "failed-to-terminate") throw errorNamed(CurrentStatus.Code, CurrentStatus.Message);
     }
   } catch (error) {
     const hasGone = error instanceof Error && error.name === "InvalidClientVpnConnection.IdNotFound";
@@ -361,6 +372,11 @@ function log(event: unknown, { allow, reason, terminated, notTerminated, errors 
   };
   const write = allow ? console.info : console.error;
   write(process.env.AWS_LAMBDA_LOG_FORMAT === "JSON" ? entry : JSON.stringify(entry));
+}
+
+/** The name is what the log shows as the error's code. */
+function errorNamed(name: string, message?: string): Error {
+  return Object.assign(new Error(message), { name });
 }
 
 function toLoggedError(error: unknown): LoggedError {

@@ -204,7 +204,9 @@ describe("faults that pass", () => {
     expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
   });
 
-  test.each(["hang", "stall"] as const)("one dead socket (%s) costs a second try, not the login", async (fault) => {
+  const deadSockets = ["hang", "stall", "drip"] as const;
+
+  test.each(deadSockets)("one dead socket (%s) costs a second try, not the login", async (fault) => {
     ec2.fail("DescribeClientVpnConnections", fault);
     const { response, durationMs } = await connect(connectEvent(), 15_000);
     expect(response).toStrictEqual(ALLOWED);
@@ -212,9 +214,16 @@ describe("faults that pass", () => {
     expect(durationMs).toBeLessThan(9_000);
   });
 
-  test("one dead socket does not cost the login within 3 s either", async () => {
-    ec2.fail("DescribeClientVpnConnections", "hang");
+  test.each(deadSockets)("one dead socket (%s) does not cost the login within 3 s either", async (fault) => {
+    ec2.fail("DescribeClientVpnConnections", fault);
     expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
+  });
+
+  test.each(deadSockets)("one dead socket (%s) does not cost a termination either", async (fault) => {
+    const older = ec2.connect();
+    ec2.fail("TerminateClientVpnConnections", fault);
+    expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
+    expect(older.status).toBe("terminated");
   });
 
   test("forty logins at once, each throttled four times, all get in: no quota of retries runs out", async () => {

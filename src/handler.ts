@@ -147,9 +147,9 @@ client.middlewareStack.add(
   { step: "deserialize", priority: "low" },
 );
 
-/** Half of a short time, so that one dead socket leaves a second try. In ms. */
+/** Returns half of a short time, so that one dead socket leaves a second try, but at least 1 (ms): 0 would mean none. */
 function requestTimeout(deadline: number): number {
-  return Math.min(REQUEST_TIMEOUT_MS, (deadline - performance.now()) / 2);
+  return Math.max(1, Math.min(REQUEST_TIMEOUT_MS, (deadline - performance.now()) / 2));
 }
 
 /** What the answer and the log entry are made of. */

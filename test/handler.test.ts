@@ -389,12 +389,11 @@ describe("the deadline", () => {
   });
 });
 
-test.each([
-  ["a context whose clock fails", { getRemainingTimeInMillis: () => JSON.parse("no clock") }],
-  ["a context whose clock gives no number", { getRemainingTimeInMillis: () => Number.NaN }],
-])("answers with %s", async (_, context) => {
-  listed();
-  expectValidAnswer(await handler(connectEvent(), context));
+test("answers when the context's clock fails", async () => {
+  const getRemainingTimeInMillis = () => JSON.parse("no clock");
+  const response = await handler(connectEvent(), { getRemainingTimeInMillis });
+  expectValidAnswer(response);
+  expect(response.allow).toBe(false);
 });
 
 describe("the log entry", () => {

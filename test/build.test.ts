@@ -9,8 +9,9 @@ import { inflateRawSync } from "node:zlib";
 import { unzipSync } from "fflate";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bundle, checkBudget, SDK_STEPS } from "../build.mjs";
+import { ALLOWED } from "./answers.ts";
 import { LoopbackEc2 } from "./ec2.ts";
-import { ALLOWED, connectEvent } from "./events.ts";
+import { connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
 const ec2 = new LoopbackEc2();

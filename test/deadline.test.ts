@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ALLOWED, expectValidAnswer } from "./answers.ts";
 import { type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
-import { ALLOWED, connectEvent, expectValidAnswer } from "./events.ts";
+import { connectEvent } from "./events.ts";
 import { DIST, type Invocation, Lambda } from "./lambda.ts";
 
 // Every test here waits for a deadline, so they wait together. Each has a user of its own, whose name says what EC2 does

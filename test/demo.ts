@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { relative } from "node:path";
 import { LoopbackEc2 } from "./ec2.ts";
+import { connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
 const ec2 = await new LoopbackEc2().start();
@@ -23,12 +24,11 @@ try {
 }
 
 async function tellStory(): Promise<void> {
-  const alice = Object.assign({}, await readEvent(new URL("events/alice.json", import.meta.url)));
   heading("Who is connected: alice and bob, each once");
   showConnections();
 
   heading("alice connects from her phone, and Client VPN asks the handler");
-  const phone = await connect(alice, "alice's phone");
+  const phone = await connect(connectEvent(), "alice's phone");
   show("The handler ends her laptop's connection and answers:", phone.response);
   show("The administrator finds in the log:", phone.entry);
 
@@ -47,7 +47,10 @@ async function tellStory(): Promise<void> {
       "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/vpn/handler " +
       "is not authorized to perform: ec2:DescribeClientVpnConnections",
   });
-  const refused = await connect({ ...alice, "connection-id": "cvpn-connection-0a11ce7ab1e709c03" }, "alice's tablet");
+  const refused = await connect(
+    connectEvent({ "connection-id": "cvpn-connection-0a11ce7ab1e709c03" }),
+    "alice's tablet",
+  );
   show("What cannot be checked is denied. alice reads what to do, and nothing about the account:", refused.response);
   show("The administrator reads why:", refused.entry);
 

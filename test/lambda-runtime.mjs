@@ -17,7 +17,7 @@ for (const level of /** @type {const} */ (["info", "warn", "error", "log"])) {
 
 const { handler } = await import(process.argv[2] ?? "");
 
-process.on("message", async ({ id, event, remaining, context }) => {
+process.on("message", async ({ id, event, remaining }) => {
   const startedAt = performance.now();
   const getRemainingTimeInMillis = () => remaining - (performance.now() - startedAt);
   /** @type {unknown[]} */
@@ -25,7 +25,7 @@ process.on("message", async ({ id, event, remaining, context }) => {
   const reply = { id, log };
   try {
     const response = await logOfInvocation.run(log, () =>
-      handler(event, remaining === undefined ? context : { ...context, getRemainingTimeInMillis }),
+      handler(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
     );
     process.send?.({ ...reply, response, durationMs: performance.now() - startedAt });
   } catch (error) {

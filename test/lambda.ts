@@ -13,9 +13,8 @@ export interface Invocation {
 }
 
 interface InvokeOptions {
-  /** What `context.getRemainingTimeInMillis()` counts down from, in ms; without it, `context` is passed as it is. */
+  /** What `context.getRemainingTimeInMillis()` counts down from, in ms; without it, there is no context. */
   remaining?: number;
-  context?: object;
 }
 
 /** A file with an exported `handler`, loaded once in a process of its own: a Lambda execution environment. */

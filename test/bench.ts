@@ -8,6 +8,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import * as esbuild from "esbuild";
 import { bundle, HANDLER, SDK_STEPS, zip } from "../build.mjs";
 import { LoopbackEc2 } from "./ec2.ts";
+import { connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
 const ROUNDS = 15;
@@ -70,32 +71,37 @@ async function measureLoads(): Promise<Load[]> {
 
   const loadModule = fileURLToPath(new URL("bench-load.mjs", import.meta.url));
   const node = (file: string) => [process.execPath, loadModule, pathToFileURL(file).href];
-  const candidates: { what: string; command: string[]; bytes?: number; zipBytes?: number }[] = [
-    { what: "a  the Node built-ins that b imports", command: node(builtIns) },
-    { what: "b  dist/index.mjs", command: node(`${DIST}index.mjs`), ...sizes(ours) },
-    { what: "c  the same, with esbuild's defaults", command: node(defaults), ...sizes(defaultBundle) },
-    { what: "d  dist/paste.mjs, on the SDK as installed", command: node(`${DIST}paste.mjs`) },
+  const candidates = [
+    candidate("a  the Node built-ins that b imports", node(builtIns)),
+    candidate("b  dist/index.mjs", node(`${DIST}index.mjs`), ours),
+    candidate("c  the same, with esbuild's defaults", node(defaults), defaultBundle),
+    candidate("d  dist/paste.mjs, on the SDK as installed", node(`${DIST}paste.mjs`)),
   ];
   if (hasBoto3()) {
-    candidates.push({ what: "e  Python: boto3.client('ec2')", command: ["python3", "-c", LOAD_BOTO3] });
+    candidates.push(candidate("e  Python: boto3.client('ec2')", ["python3", "-c", LOAD_BOTO3]));
   } else {
     note("e  Python: boto3.client('ec2') is skipped: python3 has no boto3 here.");
   }
 
-  const runs = candidates.map(() => ({ ms: [] as number[], bytes: [] as number[] }));
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const [i, { what, command }] of candidates.entries()) {
-      progress("loading", `, round ${round + 1} of ${ROUNDS}: ${what}`);
-      const { ms, bytes } = run(command);
-      runs[i]?.ms.push(ms);
-      runs[i]?.bytes.push(bytes);
+  for (let round = 1; round <= ROUNDS; round++) {
+    for (const { what, command, ms, memoryBytes } of candidates) {
+      progress("loading", `, round ${round} of ${ROUNDS}: ${what}`);
+      const load = run(command);
+      ms.push(load.ms);
+      memoryBytes.push(load.bytes);
     }
   }
-  return candidates.map(({ command: _, ...candidate }, i) => ({
-    ...candidate,
-    ms: median(runs[i]?.ms ?? []),
-    memoryBytes: median(runs[i]?.bytes ?? []),
+  return candidates.map(({ command: _, ms, memoryBytes, ...rest }) => ({
+    ...rest,
+    ms: median(ms),
+    memoryBytes: median(memoryBytes),
   }));
+}
+
+/** Something to load, with the figures of each run to come, and with its size where it is one file. */
+function candidate(what: string, command: string[], code?: Uint8Array) {
+  const sizes = code && { bytes: code.length, zipBytes: zip("index.mjs", code).length };
+  return { what, command, ms: [] as number[], memoryBytes: [] as number[], ...sizes };
 }
 
 function hasBoto3(): boolean {
@@ -136,7 +142,7 @@ async function measureConnects(): Promise<Connect[]> {
         const username = `user with ${older}, round ${round}`;
         for (let i = 0; i < older; i++) ec2.connect({ username });
         const callsBefore = ec2.requests.length;
-        const { response, durationMs } = await lambda.invoke(eventOf(username));
+        const { response, durationMs } = await lambda.invoke(connectEvent({ username }));
         if (!response.allow) throw new Error("a connect was denied");
         if (round < 1) continue;
         ms.push(durationMs);
@@ -148,13 +154,6 @@ async function measureConnects(): Promise<Connect[]> {
     for (const ec2 of new Set(cases.map((one) => one.ec2))) await ec2.close();
   }
   return cases.map(({ older, others, ms, calls }) => ({ older, others, calls: median(calls), ms: median(ms) }));
-}
-
-function eventOf(username: string): unknown {
-  const alice: Record<string, unknown> = JSON.parse(
-    readFileSync(new URL("events/alice.json", import.meta.url), "utf8"),
-  );
-  return { ...alice, username };
 }
 
 function printTables(loads: Load[], connects: Connect[]): void {
@@ -197,10 +196,6 @@ function table(header: string[], rows: string[][]): void {
     const cells = row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
     console.log(cells.join("  "));
   }
-}
-
-function sizes(code: Uint8Array) {
-  return { bytes: code.length, zipBytes: zip("index.mjs", code).length };
 }
 
 function ratio(figure: number | undefined, base: number | undefined): string {

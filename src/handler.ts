@@ -164,8 +164,8 @@ interface Decision extends Terminations {
 interface Terminations {
   /** The ids of the connections that were ended. */
   terminated: string[];
-  /** How many could not be ended. */
-  notTerminated: number;
+  /** The ids of those that could not be ended, or of which EC2 did not say in time that they were. */
+  notTerminated: string[];
   errors: LoggedError[];
 }
 
@@ -177,7 +177,7 @@ interface LoggedError {
   message: string;
 }
 
-const NOTHING_TERMINATED: Terminations = { terminated: [], notTerminated: 0, errors: [] };
+const NOTHING_TERMINATED: Terminations = { terminated: [], notTerminated: [], errors: [] };
 
 /**
  * Decides about one new VPN connection, and ends the user's older ones.
@@ -215,7 +215,7 @@ async function decide(event: unknown, context: Partial<Context> | undefined): Pr
     const deadline = deadlineFrom(context);
     const older = await beforeDeadline(deadline, (options) => findOlderConnections(request, options));
     const terminations = await terminateAll(request, older, deadline);
-    if (terminations.notTerminated > 0) {
+    if (terminations.notTerminated.length > 0) {
       const reason = "older connections could not be terminated";
       return { allow: false, reason, userMessage: USER_MESSAGES.notTerminated, ...terminations };
     }
@@ -272,7 +272,10 @@ async function beforeDeadline<T>(deadline: number, call: (options: CallOptions) 
   }
 }
 
-/** Returns the ids of the user's other connections on the endpoint that are, or may still be, connected. */
+/**
+ * Returns the ids of the user's other connections on the endpoint that are, or may still be, connected. Throws where EC2's
+ * answer leaves that open.
+ */
 async function findOlderConnections(request: ClientConnectRequest, options: CallOptions): Promise<string[]> {
   const { username } = request;
   // EC2's filters read * and ? as wildcards and \ as their escape. Whether this API does so is not documented, so the
@@ -287,19 +290,24 @@ async function findOlderConnections(request: ClientConnectRequest, options: Call
     options,
   );
   const older = new Set<string>();
-  for await (const { Connections = [] } of pages) {
+  const tokens = new Set<string>();
+  for await (const { Connections = [], NextToken } of pages) {
     for (const connection of Connections) {
       if (!isOlder(connection, request)) continue;
       if (connection.ConnectionId === undefined) throw new Error("EC2 gave a connection of this user without its id");
       older.add(connection.ConnectionId);
     }
+    if (!NextToken) break;
+    if (tokens.has(NextToken)) throw new Error("EC2 gave the same page again, so some pages cannot be read");
+    tokens.add(NextToken);
   }
   return [...older];
 }
 
-function isOlder({ ConnectionId, Status, Username }: ClientVpnConnection, request: ClientConnectRequest): boolean {
-  // failed-to-terminate may still be connected; terminating and terminated stay listed for an hour.
-  if (Status?.Code !== "active" && Status?.Code !== "failed-to-terminate") return false;
+function isOlder(connection: ClientVpnConnection, request: ClientConnectRequest): boolean {
+  const { ClientVpnEndpointId, ConnectionId, Status, Username } = connection;
+  checkEndpoint(ClientVpnEndpointId, request["endpoint-id"]);
+  if (hasEnded(Status?.Code)) return false;
   if (ConnectionId === request["connection-id"]) return false;
   if (Username) return Username === request.username;
   // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless the
@@ -312,6 +320,15 @@ function isOlder({ ConnectionId, Status, Username }: ClientVpnConnection, reques
   return true;
 }
 
+/** EC2 lists a connection for an hour after its end. Whatever else it may say of one, that may still be connected. */
+function hasEnded(statusCode: string | undefined): boolean {
+  return statusCode === "terminating" || statusCode === "terminated";
+}
+
+function checkEndpoint(answeredFor: string | undefined, endpointId: string): void {
+  if (answeredFor && answeredFor !== endpointId) throw new Error(`EC2 answered for another endpoint, ${answeredFor}`);
+}
+
 /** Terminates the connections independently of each other: one that cannot be ended does not keep the others alive. */
 async function terminateAll(
   request: ClientConnectRequest,
@@ -319,6 +336,7 @@ async function terminateAll(
   deadline: number,
 ): Promise<Terminations> {
   const terminated: string[] = [];
+  const notTerminated: string[] = [];
   const errors: LoggedError[] = [];
   const queue = connectionIds.values();
   const terminateFromQueue = async () => {
@@ -327,12 +345,13 @@ async function terminateAll(
         await beforeDeadline(deadline, (options) => terminate(request["endpoint-id"], connectionId, options));
         terminated.push(connectionId);
       } catch (error) {
+        notTerminated.push(connectionId);
         errors.push({ connectionId, ...toLoggedError(error) });
       }
     }
   };
   await Promise.all(Array.from({ length: TERMINATIONS_AT_ONCE }, terminateFromQueue));
-  return { terminated, notTerminated: errors.length, errors };
+  return { terminated, notTerminated, errors };
 }
 
 /** Returns when the connection has been ended or was gone already; throws when it could not be ended. */
@@ -342,9 +361,12 @@ async function terminate(endpointId: string, connectionId: string, options: Call
     ConnectionId: connectionId,
   });
   try {
-    const { ConnectionStatuses = [] } = await client.send(command, options);
+    const { ClientVpnEndpointId, ConnectionStatuses = [] } = await client.send(command, options);
+    checkEndpoint(ClientVpnEndpointId, endpointId);
     for (const { CurrentStatus } of ConnectionStatuses) {
-      if (CurrentStatus?.Code === "failed-to-terminate") throw errorNamed(CurrentStatus.Code, CurrentStatus.Message);
+      if (CurrentStatus?.Code && !hasEnded(CurrentStatus.Code)) {
+        throw errorNamed(CurrentStatus.Code, CurrentStatus.Message);
+      }
     }
   } catch (error) {
     const hasGone = error instanceof Error && error.name === "InvalidClientVpnConnection.IdNotFound";

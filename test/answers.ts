@@ -32,7 +32,7 @@ export function entryOfTerminated(...terminated: string[]) {
     endpointId: ENDPOINT_ID,
     connectionId: CONNECTION_ID,
     terminated,
-    notTerminated: 0,
+    notTerminated: [],
     errors: [],
     durationMs: expect.any(Number),
   };

@@ -17,7 +17,8 @@ export interface Connection {
   filterUsername: string;
   commonName: string;
   clientIp: string;
-  status: "active" | "terminating" | "terminated" | "failed-to-terminate";
+  /** The API documents active, terminating, terminated and failed-to-terminate. */
+  status: string;
   establishedAt: Date;
   endedAt?: Date;
 }
@@ -28,28 +29,73 @@ export interface Connection {
  * - `hang`: no answer; `reset`: the socket is reset; `drip`: an endless body, a byte at a time; `stall`: half a body,
  *   then silence; `truncate`: half a body, then the socket is closed; `not-xml`: a 200 with something else;
  *   `empty`: a 200 without a body;
- * - for DescribeClientVpnConnections, `endless`: a page after which there is always another one;
- * - for TerminateClientVpnConnections, `failed-to-terminate`: a failure inside a 200; `no-statuses`: terminated, but the
- *   answer does not say so.
+ * - `another-endpoint`: an answer as if for another endpoint; of TerminateClientVpnConnections, which ends nobody;
+ * - for DescribeClientVpnConnections, `endless`: a page after which there is always another one; `same-token`: a page whose
+ *   token leads to itself; `duplicates`: each row twice; `without ...`: rows that lack this element; `odd-statuses`: all
+ *   rows have a status that the API does not document;
+ * - for TerminateClientVpnConnections, `failed-to-terminate`: a failure inside a 200; `odd-status`: nobody is ended, and the
+ *   status is one that the API does not document; `no-statuses`: terminated, but the answer does not say so.
  */
-export type Fault =
-  | { status: number; code: string; message: string; headers?: Record<string, string> }
-  | "hang"
-  | "reset"
-  | "drip"
-  | "stall"
-  | "truncate"
-  | "not-xml"
-  | "empty"
-  | "endless"
-  | "failed-to-terminate"
-  | "no-statuses";
+export type Fault = ErrorDocument | (typeof FAULTS)[Action][number];
+
+export interface ErrorDocument {
+  status: number;
+  code: string;
+  message: string;
+  headers?: Record<string, string>;
+}
+
+const OF_BOTH = ["hang", "reset", "drip", "stall", "truncate", "not-xml", "empty", "another-endpoint"] as const;
+
+export const FAULTS = {
+  DescribeClientVpnConnections: [
+    ...OF_BOTH,
+    "endless",
+    "same-token",
+    "duplicates",
+    "without connectionId",
+    "without username",
+    "without status",
+    "without clientVpnEndpointId",
+    "without connectionEstablishedTime",
+    "odd-statuses",
+  ],
+  TerminateClientVpnConnections: [...OF_BOTH, "failed-to-terminate", "odd-status", "no-statuses"],
+} as const;
 
 export const THROTTLED = {
   status: 503,
   code: "RequestLimitExceeded",
   message: "Request limit exceeded.",
-} satisfies Fault;
+} satisfies ErrorDocument;
+
+/** What EC2 answers when the caller's clock is wrong; the SDK corrects its clock by the date, and tries again. */
+export function clockSkewed(byMs: number): ErrorDocument {
+  const date = new Date(Date.now() + byMs).toUTCString();
+  return { status: 400, code: "RequestExpired", message: "Request has expired.", headers: { date } };
+}
+
+/** EC2's throttling: `capacity` requests at once and `perSecond` more each second; those beyond are refused. */
+export class TokenBucket {
+  #tokens: number;
+  #filledAt = performance.now();
+
+  constructor(
+    readonly capacity: number,
+    readonly perSecond: number,
+  ) {
+    this.#tokens = capacity;
+  }
+
+  take(): boolean {
+    const now = performance.now();
+    this.#tokens = Math.min(this.capacity, this.#tokens + ((now - this.#filledAt) / 1_000) * this.perSecond);
+    this.#filledAt = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+}
 
 export interface Request {
   action: Action;
@@ -58,18 +104,21 @@ export interface Request {
 }
 
 export const ENDPOINT_ID = "cvpn-endpoint-0f13eab7f860433cc";
+const ANOTHER_ENDPOINT = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
+const ODD_STATUS = "suspended";
+const NOT_SENT_WHOLE = new Set<Fault>(["drip", "stall", "truncate", "not-xml", "empty"]);
 
 const XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/";
 const HOUR_MS = 3_600_000;
 
 class Ec2Error extends Error {
-  constructor(
-    readonly status: number,
-    readonly code: string,
-    message: string,
-  ) {
-    super(message);
+  constructor(readonly document: ErrorDocument) {
+    super(document.message);
   }
+}
+
+function ec2Error(status: number, code: string, message: string): Ec2Error {
+  return new Ec2Error({ status, code, message });
 }
 
 export class LoopbackEc2 {
@@ -78,7 +127,15 @@ export class LoopbackEc2 {
   readonly region = "eu-central-1";
   /** Whether filter values take wildcards and escapes, as EC2 documents in general; otherwise they are literal. */
   wildcards = true;
+  /** The one endpoint that exists. */
+  endpointId = ENDPOINT_ID;
+  /** The most rows that a page has, whatever the caller asks for. */
+  pageSize = 1_000;
+  /** What throttles an action; without it, nothing does. */
+  buckets: Partial<Record<Action, TokenBucket>> = {};
   connections: Connection[] = [];
+  /** The connections in all answers of DescribeClientVpnConnections that were sent whole. */
+  shown = new Set<Connection>();
   // Looked up rather than searched, so that the time of an answer does not depend on other users' connections.
   #byUsername = new Map<string, Connection[]>();
   #byId = new Map<string, Connection>();
@@ -108,7 +165,11 @@ export class LoopbackEc2 {
   /** Forgets connections, requests and faults, and drops the sockets of faults that are under way. */
   reset(): void {
     this.wildcards = true;
+    this.endpointId = ENDPOINT_ID;
+    this.pageSize = 1_000;
+    this.buckets = {};
     this.connections = [];
+    this.shown.clear();
     this.#byUsername.clear();
     this.#byId.clear();
     this.requests = [];
@@ -141,7 +202,7 @@ export class LoopbackEc2 {
     const filterUsername = connection.filterUsername ?? connection.username ?? "alice";
     const row: Connection = {
       connectionId: `cvpn-connection-${randomBytes(9).toString("hex").slice(0, 17)}`,
-      endpointId: ENDPOINT_ID,
+      endpointId: this.endpointId,
       username: filterUsername,
       filterUsername,
       commonName: filterUsername,
@@ -183,19 +244,20 @@ export class LoopbackEc2 {
       const params = new URLSearchParams(body.toString("utf8"));
       const action = params.get("Action");
       if (action !== "DescribeClientVpnConnections" && action !== "TerminateClientVpnConnections") {
-        throw new Ec2Error(400, "InvalidAction", `The action ${action} is not valid for this web service.`);
+        throw ec2Error(400, "InvalidAction", `The action ${action} is not valid for this web service.`);
       }
       if (params.get("Version") !== "2016-11-15") {
-        throw new Ec2Error(400, "InvalidAction", `The version ${params.get("Version")} is not known here.`);
+        throw ec2Error(400, "InvalidAction", `The version ${params.get("Version")} is not known here.`);
       }
       this.requests.push({ action, params });
       if (params.get("DryRun") === "true") {
-        throw new Ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
+        throw ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
       }
+      this.#checkEndpoint(params);
+      if (this.buckets[action]?.take() === false) throw new Ec2Error(THROTTLED);
       const fault = this.#nextFault(action, params);
       if (typeof fault === "object") {
-        for (const [name, value] of Object.entries(fault.headers ?? {})) response.setHeader(name, value);
-        throw new Ec2Error(fault.status, fault.code, fault.message);
+        throw new Ec2Error(fault);
       }
       if (fault === "hang" || fault === "stall" || fault === "drip") this.#stuck.add(response);
       if (fault === "hang") return;
@@ -205,7 +267,8 @@ export class LoopbackEc2 {
       this.#send(response, 200, answer, fault);
     } catch (error) {
       if (!(error instanceof Ec2Error)) throw error;
-      const { status, code, message } = error;
+      const { status, code, message, headers = {} } = error.document;
+      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
       const errors = `<Errors><Error>${element("Code", code)}${element("Message", message)}</Error></Errors>`;
       this.#send(response, status, `<Response>${errors}${element("RequestID", requestId())}</Response>`);
     }
@@ -230,26 +293,31 @@ export class LoopbackEc2 {
   }
 
   #describe(params: URLSearchParams, fault: Fault | undefined): string {
-    const endpointId = checkEndpoint(params);
     const maxResults = Number(params.get("MaxResults") ?? 1000);
     if (!Number.isInteger(maxResults) || maxResults < 5 || maxResults > 1000) {
-      throw new Ec2Error(
+      throw ec2Error(
         400,
         "InvalidParameterValue",
         `Value ( ${maxResults} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.`,
       );
     }
+    const size = Math.min(maxResults, this.pageSize);
     const start = params.has("NextToken") ? offsetOf(params.get("NextToken") ?? "") : 0;
     const oldest = Date.now() - HOUR_MS;
     const rows = this.#filtered(filtersFrom(params)).filter(
-      (row) => row.endpointId === endpointId && (row.endedAt === undefined || row.endedAt.getTime() > oldest),
+      (row) => row.endpointId === this.endpointId && (row.endedAt === undefined || row.endedAt.getTime() > oldest),
     );
-    const page = rows.slice(start, start + maxResults);
-    const isLast = start + maxResults >= rows.length && fault !== "endless";
-    const next = isLast ? "" : tokenOf(start + maxResults);
+    const page = rows.slice(start, start + size);
+    const end = fault === "same-token" ? start : start + size;
+    const isLast = end >= rows.length && fault !== "endless" && fault !== "same-token";
+    const next = isLast ? "" : tokenOf(end);
+    const items = page.map((row) => toXml(row, fault)).join("");
+    if (fault === undefined || !NOT_SENT_WHOLE.has(fault)) for (const row of page) this.shown.add(row);
     return (
       `<DescribeClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
-      (page.length > 0 ? `<connections>${page.map(toXml).join("")}</connections>` : "<connections/>") +
+      (page.length > 0
+        ? `<connections>${items}${fault === "duplicates" ? items : ""}</connections>`
+        : "<connections/>") +
       (next === "" ? "" : element("nextToken", next)) +
       "</DescribeClientVpnConnectionsResponse>"
     );
@@ -270,27 +338,32 @@ export class LoopbackEc2 {
   }
 
   #terminate(params: URLSearchParams, fault: Fault | undefined): string {
-    const endpointId = checkEndpoint(params);
     const connectionId = params.get("ConnectionId");
     const username = params.get("Username");
     if ((connectionId === null) === (username === null)) {
-      throw new Ec2Error(400, "MissingParameter", "The request must contain either ConnectionId or Username");
+      throw ec2Error(400, "MissingParameter", "The request must contain either ConnectionId or Username");
     }
     const named = connectionId === null ? this.#byUsername.get(username ?? "") : [this.#byId.get(connectionId)];
     const rows = (named ?? [])
       .filter((row) => row !== undefined)
-      .filter((row) => row.endpointId === endpointId && row.endedAt === undefined);
+      .filter((row) => row.endpointId === this.endpointId && row.endedAt === undefined);
     if (connectionId !== null && rows.length === 0) {
-      throw new Ec2Error(400, "InvalidClientVpnConnection.IdNotFound", `Connection ${connectionId} does not exist.`);
+      throw ec2Error(400, "InvalidClientVpnConnection.IdNotFound", `Connection ${connectionId} does not exist.`);
     }
     if (rows.length > 5) {
-      throw new Ec2Error(400, "InvalidParameterValue", `User ${username} has more than five connections.`);
+      throw ec2Error(400, "InvalidParameterValue", `User ${username} has more than five connections.`);
     }
     const statuses = rows.map((row) => {
       const previous = row.status;
-      row.status = fault === "failed-to-terminate" ? "failed-to-terminate" : "terminated";
-      if (row.status === "terminated") row.endedAt = new Date();
-      const current = row.status === "terminated" ? "terminating" : row.status;
+      let current = "terminating";
+      if (fault === "failed-to-terminate") {
+        current = row.status = fault;
+      } else if (fault === "odd-status" || fault === "another-endpoint") {
+        current = ODD_STATUS;
+      } else {
+        row.status = "terminated";
+        row.endedAt = new Date();
+      }
       return (
         `<item>${element("connectionId", row.connectionId)}` +
         `<previousStatus>${element("code", previous)}</previousStatus>` +
@@ -299,18 +372,28 @@ export class LoopbackEc2 {
     });
     return (
       `<TerminateClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
-      element("clientVpnEndpointId", endpointId) +
+      element("clientVpnEndpointId", fault === "another-endpoint" ? ANOTHER_ENDPOINT : this.endpointId) +
       (username === null ? "" : element("username", username)) +
       (fault === "no-statuses" ? "" : `<connectionStatuses>${statuses.join("")}</connectionStatuses>`) +
       "</TerminateClientVpnConnectionsResponse>"
     );
   }
 
+  #checkEndpoint(params: URLSearchParams): void {
+    const endpointId = params.get("ClientVpnEndpointId");
+    if (endpointId === null || endpointId === "") {
+      throw ec2Error(400, "MissingParameter", "The request must contain the parameter ClientVpnEndpointId");
+    }
+    if (endpointId !== this.endpointId) {
+      throw ec2Error(400, "InvalidClientVpnEndpointId.NotFound", `Endpoint ${endpointId} does not exist`);
+    }
+  }
+
   /** Signature Version 4 of a POST to `/`, computed again from what came. */
   #checkSignature(request: IncomingMessage, body: Buffer): void {
     const { authorization } = request.headers;
     if (authorization === undefined) {
-      throw new Ec2Error(403, "MissingAuthenticationToken", "Request is missing Authentication Token");
+      throw ec2Error(403, "MissingAuthenticationToken", "Request is missing Authentication Token");
     }
     const [, accessKeyId, scope = "", signedHeaders = "", signature] =
       /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\S+?), ?SignedHeaders=(\S+?), ?Signature=([0-9a-f]{64})$/.exec(
@@ -321,20 +404,9 @@ export class LoopbackEc2 {
     const toSign = ["AWS4-HMAC-SHA256", request.headers["x-amz-date"], scope, sha256(canonical)].join("\n");
     const key = scope.split("/").reduce<string | Buffer>((k, part) => hmac(k, part), `AWS4${this.secretAccessKey}`);
     if (accessKeyId !== this.accessKeyId || hmac(key, toSign).toString("hex") !== signature) {
-      throw new Ec2Error(401, "AuthFailure", "AWS was not able to validate the provided access credentials");
+      throw ec2Error(401, "AuthFailure", "AWS was not able to validate the provided access credentials");
     }
   }
-}
-
-function checkEndpoint(params: URLSearchParams): string {
-  const endpointId = params.get("ClientVpnEndpointId");
-  if (endpointId === null || endpointId === "") {
-    throw new Ec2Error(400, "MissingParameter", "The request must contain the parameter ClientVpnEndpointId");
-  }
-  if (endpointId !== ENDPOINT_ID) {
-    throw new Ec2Error(400, "InvalidClientVpnEndpointId.NotFound", `Endpoint ${endpointId} does not exist`);
-  }
-  return endpointId;
 }
 
 interface Filter {
@@ -347,11 +419,11 @@ function filtersFrom(params: URLSearchParams): Filter[] {
   for (let f = 1; params.has(`Filter.${f}.Name`); f++) {
     const name = params.get(`Filter.${f}.Name`);
     if (name !== "username" && name !== "connection-id") {
-      throw new Ec2Error(400, "InvalidParameterValue", `The filter '${name}' is invalid`);
+      throw ec2Error(400, "InvalidParameterValue", `The filter '${name}' is invalid`);
     }
     const values = new Set<string>();
     for (let v = 1; params.has(`Filter.${f}.Value.${v}`); v++) values.add(params.get(`Filter.${f}.Value.${v}`) ?? "");
-    if (values.size > 200) throw new Ec2Error(400, "FilterLimitExceeded", "The maximum number of values is 200");
+    if (values.size > 200) throw ec2Error(400, "FilterLimitExceeded", "The maximum number of values is 200");
     filters.push({ name, values: [...values] });
   }
   return filters;
@@ -368,18 +440,26 @@ function wildcardMatcher(value: string): (text: string) => boolean {
   return (text) => pattern.test(text);
 }
 
-function toXml(row: Connection): string {
-  const traffic = ["ingressBytes", "egressBytes", "ingressPackets", "egressPackets"];
-  return (
-    `<item>${element("clientVpnEndpointId", row.endpointId)}${element("timestamp", timestamp(new Date()))}` +
-    element("connectionId", row.connectionId) +
-    (row.username === undefined ? "" : element("username", row.username)) +
-    element("connectionEstablishedTime", timestamp(row.establishedAt)) +
-    traffic.map((name) => element(name, "0")).join("") +
-    `${element("clientIp", row.clientIp)}${element("commonName", row.commonName)}` +
-    `<status>${element("code", row.status)}</status>` +
-    `${element("connectionEndTime", row.endedAt === undefined ? "-" : timestamp(row.endedAt))}</item>`
-  );
+function toXml(row: Connection, fault: Fault | undefined): string {
+  const elements = {
+    clientVpnEndpointId: element(
+      "clientVpnEndpointId",
+      fault === "another-endpoint" ? ANOTHER_ENDPOINT : row.endpointId,
+    ),
+    timestamp: element("timestamp", timestamp(new Date())),
+    connectionId: element("connectionId", row.connectionId),
+    username: row.username === undefined ? "" : element("username", row.username),
+    connectionEstablishedTime: element("connectionEstablishedTime", timestamp(row.establishedAt)),
+    traffic: ["ingressBytes", "egressBytes", "ingressPackets", "egressPackets"]
+      .map((name) => element(name, "0"))
+      .join(""),
+    clientIp: element("clientIp", row.clientIp),
+    commonName: element("commonName", row.commonName),
+    status: `<status>${element("code", fault === "odd-statuses" ? ODD_STATUS : row.status)}</status>`,
+    connectionEndTime: element("connectionEndTime", row.endedAt === undefined ? "-" : timestamp(row.endedAt)),
+  };
+  const sent = Object.entries(elements).filter(([name]) => fault !== `without ${name}`);
+  return `<item>${sent.map(([, xml]) => xml).join("")}</item>`;
 }
 
 /** `2019-08-12 07:57:14`: UTC, as Client VPN writes it. */
@@ -398,7 +478,7 @@ function tokenOf(offset: number): string {
 
 function offsetOf(token: string): number {
   const offset = /^offset (\d+)$/.exec(Buffer.from(token, "base64").toString())?.[1];
-  if (offset === undefined) throw new Ec2Error(400, "InvalidNextToken", "The specified NextToken is not valid");
+  if (offset === undefined) throw ec2Error(400, "InvalidNextToken", "The specified NextToken is not valid");
   return Number(offset);
 }
 

@@ -3,6 +3,7 @@ import {
   DescribeClientVpnConnectionsCommand,
   EC2Client,
   TerminateClientVpnConnectionsCommand,
+  type TerminateClientVpnConnectionsCommandOutput,
 } from "@aws-sdk/client-ec2";
 import { mockClient } from "aws-sdk-client-mock";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -146,9 +147,19 @@ describe("the look-up", () => {
   });
 
   test.each(["terminating", "terminated"] as const)("passes over a connection that is %s", async (Code) => {
-    listed(row("older", { Status: { Code } }), row("without status", { Status: undefined }));
+    listed(row("older", { Status: { Code } }));
     expect((await connect()).response).toStrictEqual(ALLOWED);
     expect(terminated()).toStrictEqual([]);
+  });
+
+  test.each<[string, ClientVpnConnection["Status"]]>([
+    ["status", undefined],
+    ["status code", {}],
+    ["status that AWS documents", JSON.parse('{ "Code": "suspended" }')],
+  ])("counts a connection without a %s: nothing says that it has ended", async (_, Status) => {
+    listed(row("older", { Status }));
+    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect(terminated()).toStrictEqual(["older"]);
   });
 
   test("passes over the connection that is being authorized", async () => {
@@ -190,6 +201,27 @@ describe("the look-up", () => {
     listed(row("alice's"), row("bob's", { Username: "bob" }), row("own", { Username: username }));
     await connect(connectEvent({ username }));
     expect(terminated()).toStrictEqual(["own"]);
+  });
+
+  test("denies, and ends nobody, when EC2 answers for another endpoint", async () => {
+    listed(row("older", { ClientVpnEndpointId: "cvpn-endpoint-of-others" }));
+    const { response, entry } = await connect();
+    expect(response.allow).toBe(false);
+    expect(terminated()).toStrictEqual([]);
+    expect(JSON.stringify(entry.errors)).toContain("EC2 answered for another endpoint, cvpn-endpoint-of-others");
+  });
+
+  test("denies, and ends nobody, when the pages go round in a circle", async () => {
+    const tokens = ["one", "two", "three"];
+    let page = 0;
+    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => ({
+      Connections: [row(`older-${page}`)],
+      NextToken: tokens[page++ % tokens.length],
+    }));
+    const { response, entry } = await connect();
+    expect(response.allow).toBe(false);
+    expect(ec2.calls()).toHaveLength(4);
+    expect(JSON.stringify(entry.errors)).toContain("EC2 gave the same page again");
   });
 
   test("reads an answer without connections as none", async () => {
@@ -282,9 +314,24 @@ describe("the termination", () => {
     expect(entry).toMatchObject({
       reason: "older connections could not be terminated",
       terminated: [],
-      notTerminated: 1,
+      notTerminated: ["older"],
       errors: [{ connectionId: "older", code: "failed-to-terminate", message: "still there" }],
     });
+  });
+
+  test.each<[string, TerminateClientVpnConnectionsCommandOutput]>([
+    ["the connection is still active", { ConnectionStatuses: [{ CurrentStatus: { Code: "active" } }], $metadata: {} }],
+    [
+      "the connection has a status that AWS does not document",
+      JSON.parse('{ "ConnectionStatuses": [{ "CurrentStatus": { "Code": "suspended" } }] }'),
+    ],
+    ["a connection of another endpoint was ended", { ClientVpnEndpointId: "cvpn-endpoint-of-others", $metadata: {} }],
+  ])("denies when EC2 says, without an error, that %s", async (_, output) => {
+    listed(row("older"));
+    ec2.on(TerminateClientVpnConnectionsCommand).resolves(output);
+    const { response, entry } = await connect();
+    expect(response.allow).toBe(false);
+    expect(entry).toMatchObject({ terminated: [], notTerminated: ["older"], errors: [{ connectionId: "older" }] });
   });
 
   test("goes on with the others when one connection cannot be ended", async () => {
@@ -295,7 +342,7 @@ describe("the termination", () => {
     expect(response.allow).toBe(false);
     expect(terminated()).toStrictEqual(ids);
     expect(entry.terminated).toHaveLength(24);
-    expect(entry.notTerminated).toBe(1);
+    expect(entry.notTerminated).toStrictEqual(["older-0"]);
     expect(entry.errors).toMatchObject([{ connectionId: "older-0" }]);
   });
 
@@ -340,7 +387,7 @@ describe("the deadline", () => {
     const { response, ms, entry } = await timed({ getRemainingTimeInMillis: () => 1_600 });
     expect(response.allow).toBe(false);
     expect(ms).toBeLessThan(1_300);
-    expect(entry).toMatchObject({ terminated: ["ends"], notTerminated: 1 });
+    expect(entry).toMatchObject({ terminated: ["ends"], notTerminated: ["hangs"] });
     expect(entry.errors).toMatchObject([{ connectionId: "hangs", code: "DeadlineExceeded" }]);
   });
 
@@ -349,7 +396,7 @@ describe("the deadline", () => {
     ec2.on(TerminateClientVpnConnectionsCommand).callsFake(never);
     const { entry } = await timed({ getRemainingTimeInMillis: () => 1_600 });
     expect(terminated()).toHaveLength(10);
-    expect(entry.notTerminated).toBe(40);
+    expect(entry.notTerminated).toHaveLength(40);
     expect(entry.errors).toHaveLength(10);
   });
 
@@ -436,7 +483,7 @@ describe("the log entry", () => {
     listed(...Array.from({ length: 30 }, (_, i) => row(`older-${i}`)));
     ec2.on(TerminateClientVpnConnectionsCommand).rejects(new Error("x".repeat(1_000_000)));
     const { entry } = await connect();
-    expect(entry.notTerminated).toBe(30);
+    expect(entry.notTerminated).toHaveLength(30);
     expect(entry.errors).toHaveLength(10);
     expect(JSON.stringify(entry).length).toBeLessThan(50_000);
   });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
-import { type Connection, type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
+import { type Connection, clockSkewed, type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
 import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
@@ -172,6 +172,7 @@ describe("faults that pass", () => {
     ["503 Unavailable", { status: 503, code: "Unavailable", message: "The server is overloaded" }, 2],
     ["the socket reset", "reset", 2],
     ["the body cut off", "truncate", 2],
+    ["a clock that is an hour wrong", clockSkewed(3_600_000), 1],
   ];
 
   test.each(passing)("look-up: %s, then served, is a success", async (_, fault, times) => {
@@ -270,9 +271,51 @@ describe("faults that stay", () => {
     expect(calls()).toStrictEqual(["Describe"]);
   });
 
+  test.each<[fault: Fault, message: string]>([
+    ["same-token", "EC2 gave the same page again"],
+    ["another-endpoint", "EC2 answered for another endpoint"],
+    ["without connectionId", "without its id"],
+  ])("look-up: an answer that leaves the question open (%s) is a denial at once", async (fault, message) => {
+    const older = ec2.connect();
+    ec2.fail("DescribeClientVpnConnections", fault, 100);
+    const { response, entry, durationMs } = await connect(connectEvent());
+    expect(response.allow).toBe(false);
+    expect(durationMs).toBeLessThan(2_000);
+    expect(older.status).toBe("active");
+    expect(JSON.stringify(entry.errors)).toContain(message);
+  });
+
+  test.each<Fault>(["duplicates", "odd-statuses", "without status", "without username", "without clientVpnEndpointId"])(
+    "look-up: rows that are odd (%s) do not keep the older connection alive",
+    async (fault) => {
+      const older = ec2.connect();
+      ec2.fail("DescribeClientVpnConnections", fault);
+      const { response, entry } = await connect(connectEvent());
+      expect(response).toStrictEqual(ALLOWED);
+      expect(older.status).toBe("terminated");
+      expect(entry.terminated).toStrictEqual([older.connectionId]);
+    },
+  );
+
+  test("look-up: a page that fails after others were read is a denial that ends nobody", async () => {
+    ec2.pageSize = 5;
+    for (let i = 0; i < 12; i++) ec2.connect();
+    const lastPage = (params: URLSearchParams): Fault | undefined =>
+      atob(params.get("NextToken") ?? "") === "offset 10"
+        ? { status: 403, code: "AuthFailure", message: "" }
+        : undefined;
+    ec2.fail("DescribeClientVpnConnections", lastPage);
+    const { response } = await connect(connectEvent());
+    expect(response.allow).toBe(false);
+    expect(calls()).toStrictEqual(["Describe", "Describe", "Describe"]);
+    expect(new Set(statuses(ec2.connections))).toStrictEqual(new Set(["active"]));
+  });
+
   test.each<[name: string, fault: Fault, code: string]>([
     ["UnauthorizedOperation", { status: 403, code: "UnauthorizedOperation", message: "no" }, "UnauthorizedOperation"],
     ["failed-to-terminate in a 200", "failed-to-terminate", "failed-to-terminate"],
+    ["a status that AWS does not document", "odd-status", "suspended"],
+    ["an answer for another endpoint", "another-endpoint", "Error"],
     ["something that is not XML", "not-xml", "Error"],
   ])("termination: %s for one of three is a denial that ends the other two", async (_, fault, code) => {
     const [first, second, third] = [ec2.connect(), ec2.connect(), ec2.connect()];
@@ -283,7 +326,7 @@ describe("faults that stay", () => {
     expect(response.allow).toBe(false);
     expect(response["error-msg-on-denied-connection"]).toMatch(/could not be ended. Disconnect/);
     expect(statuses([first, third])).toStrictEqual(["terminated", "terminated"]);
-    expect(entry.notTerminated).toBe(1);
+    expect(entry.notTerminated).toStrictEqual([second.connectionId]);
     expect(new Set(Object(entry.terminated))).toStrictEqual(new Set([first.connectionId, third.connectionId]));
     expect(entry.errors).toMatchObject([{ connectionId: second.connectionId, code }]);
   });

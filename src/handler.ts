@@ -77,9 +77,20 @@ const SHORTEST_CALL_MS = 100;
 /** Leaves room for a second try in the 2 s that remain of Lambda's default time-out. */
 const CONNECTION_TIMEOUT_MS = 1_500;
 
-/** The wait before a retry is random, below a bound that doubles each time from the first value to the second. */
-const FIRST_RETRY_WAIT_MS = 100;
+/**
+ * The longest wait before a first retry: enough after a lost connection, and for a busy moment of the account's other
+ * callers. It doubles with each further retry, because a storm of logins takes many seconds.
+ */
+const FIRST_RETRY_WAIT_MS = 250;
+
+/**
+ * And the longest wait of all. In a storm the last users to get in wait up to this long although EC2 would serve them
+ * already; the shorter it is, the more calls EC2 only refuses (`npm run bench -- storm` measures both).
+ */
 const LONGEST_RETRY_WAIT_MS = 4_000;
+
+/** No wait is longer than this part of the time left, so that there are several tries in a short time and at its end. */
+const RETRY_WAIT_OF_TIME_LEFT = 1 / 2;
 
 /** The largest page that DescribeClientVpnConnections gives (EC2 API reference). */
 const PAGE_SIZE = 1_000;
@@ -124,7 +135,9 @@ const client = new EC2Client({
       const left = deadline - SHORTEST_CALL_MS - performance.now();
       // CLIENT_ERROR is the SDK's word for what will not get better. Whatever is thrown here, it throws EC2's error.
       if (errorType === "CLIENT_ERROR" || left < 0) throw new Error("no retry");
-      const wait = Math.random() * Math.min(left, LONGEST_RETRY_WAIT_MS, FIRST_RETRY_WAIT_MS * 2 ** retries);
+      const grown = Math.min(FIRST_RETRY_WAIT_MS * 2 ** retries, LONGEST_RETRY_WAIT_MS, left * RETRY_WAIT_OF_TIME_LEFT);
+      // Half of it by chance: users who were refused in the same moment must not come back in the same moment.
+      const wait = grown * (0.5 + Math.random() / 2);
       return { getRetryCount: () => retries + 1, getRetryDelay: () => wait };
     },
     recordSuccess() {},

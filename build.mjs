@@ -28,7 +28,7 @@ const BUDGET = { "index.mjs": 130_000, "function.zip": 47_000 };
 /**
  * @typedef {object} SdkStep
  * @property {string} name
- * @property {string} module the end of the module's path
+ * @property {string} module the end of the path
  * @property {(code: string) => string} rewrite throws if it does not know the code
  */
 
@@ -196,8 +196,8 @@ function sdkSteps(steps) {
     name: "sdk-steps",
     setup(build) {
       const done = new Set();
-      build.onLoad({ filter: /[\\/]node_modules[\\/]/ }, ({ path }) => {
-        const step = steps.find(({ module }) => path.replaceAll("\\", "/").endsWith(`/node_modules/${module}`));
+      build.onLoad({ filter: /./ }, ({ path }) => {
+        const step = steps.find(({ module }) => path.replaceAll("\\", "/").endsWith(`/${module}`));
         if (step === undefined) return;
         done.add(step);
         try {

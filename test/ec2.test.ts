@@ -5,7 +5,7 @@ import {
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type Connection, ENDPOINT_ID, LoopbackEc2 } from "./ec2.ts";
+import { type Connection, ENDPOINT_ID, LoopbackEc2, TokenBucket } from "./ec2.ts";
 
 // The loopback EC2 is what the other tests rest on: here the SDK as it is checks it against what AWS documents.
 
@@ -145,6 +145,21 @@ describe("DescribeClientVpnConnections", () => {
     const { Connections = [] } = await listing();
     expect(Connections.map(({ ConnectionId }) => ConnectionId)).toStrictEqual([rows[0]?.connectionId]);
   });
+});
+
+test("a token bucket lets its capacity through at once, and then as many a second as it is refilled with", async () => {
+  ec2.buckets = { DescribeClientVpnConnections: new TokenBucket(3, 20) };
+  const { url: endpoint, region, accessKeyId, secretAccessKey } = ec2;
+  const once = new EC2Client({ endpoint, region, credentials: { accessKeyId, secretAccessKey }, maxAttempts: 1 });
+  const outcomes = () => Promise.allSettled(Array.from({ length: 6 }, () => listing({}, once)));
+  const served = (all: PromiseSettledResult<unknown>[]) => all.filter(({ status }) => status === "fulfilled").length;
+  const first = await outcomes();
+  expect(served(first)).toBeGreaterThanOrEqual(3);
+  expect(served(first)).toBeLessThan(6);
+  expect(first.find(({ status }) => status === "rejected")).toMatchObject({ reason: { name: "RequestLimitExceeded" } });
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(served(await outcomes())).toBeGreaterThanOrEqual(3);
+  once.destroy();
 });
 
 describe("TerminateClientVpnConnections", () => {

@@ -1,8 +1,10 @@
 // Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls its `handler` for each message,
-// and collects what the handler writes to the console, as the real one does.
+// and collects what the handler writes to the console, as the real one does. With a number as second argument, it loads
+// the file as often, so that each of that many has its own state, as if in a process of its own.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import process from "node:process";
+import { pathToFileURL } from "node:url";
 
 const logOfInvocation = new AsyncLocalStorage();
 
@@ -15,9 +17,14 @@ for (const level of /** @type {const} */ (["info", "warn", "error", "log"])) {
   };
 }
 
-const { handler } = await import(process.argv[2] ?? "");
+const [file = "", instances = "1"] = process.argv.slice(2);
+/** @type {((event: unknown, context: unknown) => Promise<unknown>)[]} */
+const handlers = [];
+for (let i = 0; i < Number(instances); i++) {
+  handlers.push((await import(`${pathToFileURL(file)}?instance=${i}`)).handler);
+}
 
-process.on("message", async ({ id, event, remaining }) => {
+process.on("message", async ({ id, event, remaining, instance = 0 }) => {
   const startedAt = performance.now();
   const getRemainingTimeInMillis = () => remaining - (performance.now() - startedAt);
   /** @type {unknown[]} */
@@ -25,7 +32,7 @@ process.on("message", async ({ id, event, remaining }) => {
   const reply = { id, log };
   try {
     const response = await logOfInvocation.run(log, () =>
-      handler(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
+      handlers[instance]?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
     );
     process.send?.({ ...reply, response, durationMs: performance.now() - startedAt });
   } catch (error) {

@@ -15,9 +15,11 @@ export interface Invocation {
 interface InvokeOptions {
   /** What `context.getRemainingTimeInMillis()` counts down from, in ms; without it, there is no context. */
   remaining?: number;
+  /** Which of the instances, from 0. */
+  instance?: number;
 }
 
-/** A file with an exported `handler`, loaded once in a process of its own: a Lambda execution environment. */
+/** A file with an exported `handler`, loaded in a process of its own: a Lambda execution environment, or several. */
 export class Lambda {
   #waiting = new Map<number, { resolve: (invocation: Invocation) => void; reject: (error: Error) => void }>();
   #nextId = 0;
@@ -38,10 +40,10 @@ export class Lambda {
     });
   }
 
-  static async start(file: string, env: Record<string, string>): Promise<Lambda> {
+  static async start(file: string, env: Record<string, string>, instances = 1): Promise<Lambda> {
     const runtime = fileURLToPath(new URL("lambda-runtime.mjs", import.meta.url));
     const { PATH = "" } = process.env;
-    const child = fork(runtime, [file], {
+    const child = fork(runtime, [file, String(instances)], {
       env: { PATH, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", ...env },
       execArgv: [],
       serialization: "advanced",

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
-import { type Connection, clockSkewed, type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
+import { type Connection, clockSkewed, type Fault, LoopbackEc2, THROTTLED, TokenBucket } from "./ec2.ts";
 import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
@@ -216,6 +216,14 @@ describe("faults that pass", () => {
     ec2.fail("TerminateClientVpnConnections", fault);
     expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
     expect(older.status).toBe("terminated");
+  });
+
+  test("thirty logins at once, where EC2 serves ten and then ten a second, all get in", async () => {
+    ec2.buckets = { DescribeClientVpnConnections: new TokenBucket(10, 10) };
+    const logins = Array.from({ length: 30 }, (_, i) => connect(connectEvent({ username: `user-${i}` })));
+    for (const { response } of await Promise.all(logins)) expect(response).toStrictEqual(ALLOWED);
+    expect(calls().length).toBeGreaterThan(30);
+    expect(calls().length).toBeLessThan(200);
   });
 
   test("forty logins at once, each throttled four times, all get in: no quota of retries runs out", async () => {

@@ -1,19 +1,21 @@
-import { expect } from "vitest";
+import assert from "node:assert/strict";
 import { ENDPOINT_ID } from "./ec2.ts";
 import { CONNECTION_ID } from "./events.ts";
 
 /** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */
 export function expectValidAnswer(response: unknown): void {
-  expect(response).toStrictEqual({
-    allow: expect.any(Boolean),
-    "error-msg-on-denied-connection": expect.any(String),
+  const { allow, "error-msg-on-denied-connection": message } = Object(response);
+  assert.equal(typeof allow, "boolean");
+  assert.equal(typeof message, "string");
+  assert.deepEqual(response, {
+    allow,
+    "error-msg-on-denied-connection": message,
     "posture-compliance-statuses": [],
     "schema-version": "v3",
   });
-  const { allow, "error-msg-on-denied-connection": message } = Object(response);
-  expect(message.length).toBeLessThanOrEqual(255);
-  expect(message === "").toBe(allow);
-  expect(message).not.toMatch(/arn:|\d{12}|cvpn-|RequestLimit|Unauthorized|EC2/);
+  assert.ok(message.length <= 255, message);
+  assert.equal(message === "", allow);
+  assert.doesNotMatch(message, /arn:|\d{12}|cvpn-|RequestLimit|Unauthorized|EC2/);
 }
 
 export const ALLOWED = {
@@ -23,7 +25,7 @@ export const ALLOWED = {
   "schema-version": "v3",
 };
 
-/** The log entry of alice being allowed after these older connections of hers were ended. */
+/** The log entry, without its time, of alice being allowed after these older connections of hers were ended. */
 export function entryOfTerminated(...terminated: string[]) {
   return {
     decision: "allow",
@@ -34,6 +36,5 @@ export function entryOfTerminated(...terminated: string[]) {
     terminated,
     notTerminated: [],
     errors: [],
-    durationMs: expect.any(Number),
   };
 }

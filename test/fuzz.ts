@@ -1,0 +1,39 @@
+// npm run fuzz -- --runs N [--seed S] [--lanes L]: the properties of the test suite, on more cases, from another seed.
+
+import { parseArgs } from "node:util";
+import { tryEvents, tryFaults } from "./properties.ts";
+import { count, progress, table } from "./report.ts";
+
+const { values } = parseArgs({
+  options: {
+    runs: { type: "string", default: "2000" },
+    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
+    lanes: { type: "string", default: "8" },
+  },
+});
+const options = { runs: Number(values.runs), seed: Number(values.seed), lanes: Number(values.lanes) };
+
+console.log(`seed ${options.seed}, ${options.lanes} lanes; the same two numbers make the same cases again`);
+try {
+  for (const [what, tryAll] of [
+    ["events", tryEvents],
+    ["faults", tryFaults],
+  ] as const) {
+    let runs = 0;
+    const tally = await tryAll(options, () => {
+      if (++runs % 500 === 0) progress(`${what}: ${count(runs)} of ${count(options.runs)} runs`);
+    });
+    progress("");
+    console.log(`\n${count(runs)} runs with random ${what}: nothing found\n`);
+    table(
+      ["what happened", "times"],
+      Object.entries(tally)
+        .sort()
+        .map(([name, times]) => [name, count(times)]),
+    );
+  }
+} catch (error) {
+  progress("");
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,280 @@
+// What holds whatever EC2 and Client VPN do, tried on the built handler with random requests, connections and faults.
+// fast-check makes the cases from a seed, and shrinks one that fails to the smallest that still does.
+
+import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
+import fc from "fast-check";
+import { expectValidAnswer } from "./answers.ts";
+import { type Action, type Connection, clockSkewed, FAULTS, type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
+import { CONNECTION_ID, connectEvent } from "./events.ts";
+import { DIST, Lambda } from "./lambda.ts";
+
+export interface Options {
+  /** How many cases. */
+  runs: number;
+  seed: number;
+  /** How many are tried at once, each with an EC2 and a process of its own. */
+  lanes: number;
+}
+
+/** How often each thing happened in all runs: a property that never met what it is about would hold for nothing. */
+export type Tally = Record<string, number>;
+
+/** What the log entry of a decision has to hold at least. */
+interface Entry {
+  decision: string;
+  terminated: string[];
+  notTerminated: string[];
+}
+
+interface Case {
+  username: string;
+  wildcards: boolean;
+  pageSize: number;
+  /** In ms. */
+  remaining: number;
+  connections: Row[];
+  faults: Record<Action, Script>;
+}
+
+const OWNERS = ["the user", "the user, unnamed", "another", "another, unnamed", "the new connection"] as const;
+type Owner = (typeof OWNERS)[number];
+
+interface Row {
+  owner: Owner;
+  /** What another user is called. */
+  other: string;
+  status: string;
+}
+
+/** What happens to one request after the other; when it is over, EC2 is well. */
+type Script = { fault: Fault | "none"; times: number }[];
+
+const USERNAMES = ["alice", "CORP\\alice", "*", "a?ice", "\\*", "Zoë O'Brien & <Sons>", " alice ", "007"];
+const OTHERS = ["bob", "Alice", "alice2", "CORPalice", "CORP\\\\alice", "corp\\alice", "alic", "*", "\\"];
+
+const ERRORS: Fault[] = [
+  THROTTLED,
+  THROTTLED,
+  { status: 500, code: "InternalError", message: "An internal error has occurred" },
+  { status: 502, code: "BadGateway", message: "" },
+  { status: 503, code: "Unavailable", message: "The server is overloaded" },
+  { status: 403, code: "UnauthorizedOperation", message: "User arn:aws:sts::123456789012:assumed-role/vpn may not" },
+  { status: 401, code: "AuthFailure", message: "credentials not valid" },
+  { status: 400, code: "InvalidParameterValue", message: "no" },
+  clockSkewed(3_600_000),
+  clockSkewed(-3_600_000),
+];
+
+/** Returns a script that fails now and then, or for ever. */
+function scriptOf(action: Action): fc.Arbitrary<Script> {
+  const fault = fc.oneof(fc.constant("none" as const), fc.constantFrom(...ERRORS), fc.constantFrom(...FAULTS[action]));
+  const times = fc.constantFrom(1, 1, 1, 2, 3, Number.POSITIVE_INFINITY);
+  return fc.array(fc.record({ fault, times }), { maxLength: 5 });
+}
+
+const aCase: fc.Arbitrary<Case> = fc.record({
+  username: fc.oneof(fc.constantFrom(...USERNAMES), fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })),
+  wildcards: fc.boolean(),
+  pageSize: fc.integer({ min: 1, max: 5 }),
+  remaining: fc.constantFrom(1_150, 1_300, 1_600, 2_500),
+  connections: fc.array(
+    fc.record({
+      owner: fc.constantFrom(...OWNERS),
+      other: fc.constantFrom(...OTHERS),
+      status: fc.constantFrom("active", "active", "active", "failed-to-terminate", "terminating", "terminated"),
+    }),
+    { maxLength: 14 },
+  ),
+  faults: fc.record({
+    DescribeClientVpnConnections: scriptOf("DescribeClientVpnConnections"),
+    TerminateClientVpnConnections: scriptOf("TerminateClientVpnConnections"),
+  }),
+});
+
+/** Tries random faults over random connections. Rejects with the smallest case that fails, its seed and its path. */
+export async function tryFaults(options: Options, onRun: () => void = () => {}): Promise<Tally> {
+  const tally: Tally = {};
+  await inLanes(options, aCase, async (ec2, lambda, oneCase) => {
+    onRun();
+    await checkCase(ec2, lambda, oneCase, tally);
+  });
+  return tally;
+}
+
+async function checkCase(ec2: LoopbackEc2, lambda: Lambda, oneCase: Case, tally: Tally): Promise<void> {
+  const { username, wildcards, pageSize, remaining } = oneCase;
+  ec2.reset();
+  // A request of the last case that is still on its way finds its endpoint gone.
+  ec2.endpointId = `cvpn-endpoint-${nextId()}`;
+  Object.assign(ec2, { wildcards, pageSize });
+  const rows = oneCase.connections.map((row) => ({ owner: row.owner, row: connect(ec2, oneCase, row) }));
+  let sameToken = 0;
+  for (const [action, script] of Object.entries(oneCase.faults)) {
+    const faults = play(script);
+    const next = () => {
+      const fault = faults.next().value;
+      if (fault === undefined) return undefined;
+      if (fault === "same-token") sameToken++;
+      count(tally, `fault ${typeof fault === "object" ? fault.code : fault}`);
+      return fault;
+    };
+    if (isAction(action)) ec2.fail(action, next, Number.POSITIVE_INFINITY);
+  }
+
+  const event = connectEvent({ username, "endpoint-id": ec2.endpointId });
+  const { response, log, durationMs } = await lambda.invoke(event, { remaining });
+  const entry = checkAnswer(response, log);
+  assert.ok(durationMs < remaining - 500, `took ${durationMs} ms`);
+
+  // EC2 may still carry out what the handler asked for before its time was over, but it counts what has happened by now.
+  const ended = rows.filter(({ row }) => row.endedAt !== undefined);
+  for (const { owner, row } of ended) {
+    assert.ok(owner.startsWith("the user"), `ended a connection of ${owner}`);
+    const logged = [...entry.terminated, ...entry.notTerminated];
+    assert.ok(logged.includes(row.connectionId), `ended ${row.connectionId}, which is not in the log entry`);
+  }
+  const endedIds = new Set(ended.map(({ row }) => row.connectionId));
+  for (const id of entry.terminated) assert.ok(endedIds.has(id), `logs ${id} as ended, which it is not`);
+  if (response.allow) {
+    const left = rows.filter(({ owner, row }) => owner.startsWith("the user") && ec2.shown.has(row) && isLive(row));
+    assert.deepEqual(left, [], "allows while an older connection that it was shown is still there");
+  }
+  assert.ok(sameToken <= 2, `goes on after the same page token came ${sameToken} times`);
+  assert.equal(lambda.output, "", "wrote something outside of its log entry");
+
+  count(tally, response.allow ? "allowed" : "denied");
+  count(tally, "connections ended", ended.length);
+}
+
+function connect(ec2: LoopbackEc2, { username, faults }: Case, { owner, other, status }: Row): Connection {
+  const connectionId = owner === "the new connection" ? CONNECTION_ID : `cvpn-connection-${nextId()}`;
+  if (!owner.startsWith("another")) return enter(username);
+  // A stranger whose name is the user's but for backslashes cannot be told from the user where EC2 names neither.
+  const named = owner === "another" && !faults.DescribeClientVpnConnections.some(({ fault }) => fault === HIDES_NAMES);
+  const bare = (name: string) => name.replaceAll("\\", "");
+  return enter(other === username || (!named && bare(other) === bare(username)) ? "somebody else" : other);
+
+  function enter(filterUsername: string): Connection {
+    const shownName = owner.endsWith("unnamed") ? undefined : filterUsername;
+    return ec2.connect({ connectionId, username: shownName, filterUsername, status });
+  }
+}
+
+function* play(script: Script): Generator<Fault | undefined, undefined> {
+  for (const { fault, times } of script) {
+    for (let i = 0; i < times; i++) yield fault === "none" ? undefined : fault;
+  }
+}
+
+const HIDES_NAMES = "without username" satisfies Fault;
+
+function isLive({ status }: Connection): boolean {
+  return status === "active" || status === "failed-to-terminate";
+}
+
+function isAction(name: string): name is Action {
+  return name in FAULTS;
+}
+
+const FIELDS = ["schema-version", "connection-id", "endpoint-id", "username"];
+const OTHER_FIELDS = [
+  "groups",
+  "common-name",
+  "platform",
+  "public-ip",
+  "aws-client-version",
+  "__proto__",
+  "not-yet-known",
+];
+
+const anEvent: fc.Arbitrary<unknown> = fc.oneof(
+  fc.jsonValue(),
+  fc.record({ field: fc.constantFrom(...FIELDS, ...OTHER_FIELDS), value: fc.jsonValue() }).map(withField),
+  fc.record({ field: fc.string(), value: fc.jsonValue() }).map(withField),
+  fc.constantFrom(...FIELDS).map((field) => withField({ field, value: undefined })),
+);
+
+/** A valid request but for one field. JSON makes a field of `__proto__`, and none of undefined. */
+function withField({ field, value }: { field: string; value: unknown }): unknown {
+  const entries = Object.entries({ ...connectEvent(), [field]: value });
+  if (field === "__proto__") entries.push([field, value]);
+  const json = entries.filter(([, v]) => v !== undefined).map(([k, v]) => `${JSON.stringify(k)}:${JSON.stringify(v)}`);
+  return JSON.parse(`{${json.join(",")}}`);
+}
+
+/** Tries random events. Rejects with the smallest one that fails, its seed and its path. */
+export async function tryEvents(options: Options, onRun: () => void = () => {}): Promise<Tally> {
+  const tally: Tally = {};
+  await inLanes(options, anEvent, async (ec2, lambda, event) => {
+    onRun();
+    ec2.reset();
+    const isValid = isValidRequest(event);
+    if (isValid) ec2.endpointId = String(Object(event)["endpoint-id"]);
+    const { response, log } = await lambda.invoke(event, { remaining: 30_000 });
+    const entry = checkAnswer(response, log);
+    assert.deepEqual(entry.terminated, []);
+    assert.equal(response.allow, isValid);
+    const username = isValid ? (Object(event).username ?? "") : "";
+    assert.equal(ec2.requests.length, username === "" ? 0 : 1);
+    count(tally, isValid ? "valid" : "invalid");
+    if (isValid && !isDeepStrictEqual(event, connectEvent())) count(tally, "valid, but odd");
+  });
+  return tally;
+}
+
+/** The rule of schema v3, in other words than the handler's. */
+function isValidRequest(event: unknown): boolean {
+  if (event === null || typeof event !== "object" || Array.isArray(event)) return false;
+  const fields = new Map<string, unknown>(Object.entries(event));
+  const isText = (value: unknown) => typeof value === "string" && value.length > 0;
+  const username = fields.get("username");
+  return (
+    fields.get("schema-version") === "v3" &&
+    isText(fields.get("connection-id")) &&
+    isText(fields.get("endpoint-id")) &&
+    (username === undefined || username === null || typeof username === "string")
+  );
+}
+
+/** Asserts that an answer is valid and that one log entry of the right level says the same; returns the entry. */
+function checkAnswer(response: { allow: boolean }, log: { level: string; message: unknown[] }[]): Entry {
+  expectValidAnswer(response);
+  assert.equal(log.length, 1);
+  const [{ level, message } = { level: "", message: [] }] = log;
+  assert.equal(level, response.allow ? "info" : "error");
+  const entry: Entry = JSON.parse(String(message[0]));
+  assert.equal(entry.decision, response.allow ? "allow" : "deny");
+  return entry;
+}
+
+/** Divides the runs among the lanes, each with a seed of its own that follows from the given one. */
+async function inLanes<T>(
+  { runs, seed, lanes }: Options,
+  arbitrary: fc.Arbitrary<T>,
+  check: (ec2: LoopbackEc2, lambda: Lambda, value: T) => Promise<void>,
+): Promise<void> {
+  const run = async (lane: number) => {
+    const ec2 = await new LoopbackEc2().start();
+    const lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+    try {
+      const property = fc.asyncProperty(arbitrary, (value) => check(ec2, lambda, value));
+      await fc.assert(property, { numRuns: Math.ceil(runs / lanes), seed: seed + lane });
+    } finally {
+      await lambda.stop();
+      await ec2.close();
+    }
+  };
+  const outcomes = await Promise.allSettled(Array.from({ length: lanes }, (_, lane) => run(lane)));
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+}
+
+let lastId = 0;
+
+function nextId(): string {
+  return String(++lastId).padStart(17, "0");
+}
+
+function count(tally: Tally, what: string, by = 1): void {
+  tally[what] = (tally[what] ?? 0) + by;
+}

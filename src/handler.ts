@@ -1,27 +1,24 @@
 /**
- * AWS Client VPN client connect handler: one session per user name, the newest wins.
+ * AWS Client VPN session handler: one connection per user name, or as many as is set, and the newest win.
  *
- * Client VPN asks this function about each new connection before it lets it in. The function finds the older
- * connections of the same user name on the same endpoint, terminates them and allows the new one. What it cannot find
- * out or cannot terminate, it answers with a denial.
+ * `handler` is asked by Client VPN about each new connection. It finds the older connections of the same user name on the
+ * same endpoint, terminates them and allows the new one; what it cannot find out or terminate, it answers with a denial.
+ * `sweep` runs on a schedule, for connections of the same moment: all are allowed, as none can see the others yet.
  */
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Readable } from "node:stream";
+import { setMaxListeners } from "node:events";
+import { inspect } from "node:util";
 import {
   type ClientVpnConnection,
   EC2Client,
+  type Filter,
   paginateDescribeClientVpnConnections,
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
 import type { Context, Handler } from "aws-lambda";
 
-/**
- * What Client VPN sends, schema v3. The first four fields decide; the others are `unknown` because they are never
- * looked at, so that an odd value in one of them cannot lock a user out.
- *
- * Source: AWS Client VPN administrator guide, "Connection authorization".
- */
+/** What Client VPN sends, schema v3 (administrator guide, "Connection authorization"), as far as it is looked at. */
 export interface ClientConnectRequest {
   "schema-version": "v3";
   /** The connection that is being authorized. */
@@ -29,20 +26,9 @@ export interface ClientConnectRequest {
   "endpoint-id": string;
   /** Active Directory user name or SAML NameID; empty with mutual (certificate-only) authentication. */
   username: string;
-  "common-name"?: unknown;
-  platform?: unknown;
-  "platform-version"?: unknown;
-  "public-ip"?: unknown;
-  "client-openvpn-version"?: unknown;
-  "aws-client-version"?: unknown;
-  groups?: unknown;
 }
 
-/**
- * What Client VPN accepts as an answer, schema v3: exactly these four fields.
- *
- * Source: AWS Client VPN administrator guide, "Connection authorization".
- */
+/** What Client VPN accepts as an answer, schema v3 (same source): exactly these four fields. */
 export interface ClientConnectResponse {
   allow: boolean;
   /** Shown to the user when denied, at most 255 characters; empty when allowed. */
@@ -51,8 +37,18 @@ export interface ClientConnectResponse {
   "schema-version": "v3";
 }
 
+/** What {@link sweep} found and did. */
+export interface SweepResult {
+  "endpoint-id": string;
+  /** How many connections were active when it looked. */
+  active: number;
+  /** The ids of those that it ended. */
+  terminated: string[];
+}
+
 /** What a denied user reads. EC2's own words stay in the log: they name roles and accounts. */
 const USER_MESSAGES = {
+  wrongSetting: "The VPN's check of your connection is not set up correctly. Please contact your VPN administrator.",
   invalidRequest: "The VPN could not read this connection request. Please contact your VPN administrator.",
   notChecked:
     "The VPN could not check whether you are connected from elsewhere. Please try again in a minute. " +
@@ -62,135 +58,64 @@ const USER_MESSAGES = {
     "If this happens again, contact your VPN administrator.",
 };
 
-/** Client VPN waits this long for an answer, whatever the function's own time-out is (administrator guide). */
-const CLIENT_VPN_WAITS_MS = 30_000;
+/** What is wrong with the settings. While something is, everybody is denied, so that the first test shows it. */
+const wrongSettings: string[] = [];
+const MAX_CONNECTIONS_PER_USER = +setting("MAX_CONNECTIONS_PER_USER", "1", /^[1-9]\d*$/, "a whole number from 1");
+const ON_FAILURE = setting("ON_FAILURE", "deny", /^(deny|allow)$/, "deny or allow");
+const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE", "false", /^(true|false)$/, "true or false") === "true";
+const DRY_RUN = setting("DRY_RUN", "false", /^(true|false)$/, "true or false") === "true";
 
-/** The answer leaves this long before the time is over. */
-const RESERVE_MS = 1_000;
+const CLIENT_VPN_WAITS_MS = 30_000; // for an answer, whatever the function's own time-out is (administrator guide)
+const RESERVE_MS = 1_000; // between the answer and the end of the time
+const SHORTEST_CALL_MS = 100; // with less time left, EC2 is not asked: it would hardly answer in time
+const ATTEMPT_TIMEOUT_MS = 5_000; // or half of the time left: one dead socket leaves time for another try
+const FIRST_RETRY_WAIT_MS = 250; // at most, which is enough after a lost connection; doubled each time, for a storm lasts
+const LONGEST_RETRY_WAIT_MS = 4_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
+const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
+const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
+const LOGGED_ERRORS = 10; // and
+const LOGGED_TEXT_LENGTH = 4_000; // characters of each text, because CloudWatch cuts long log entries
 
-/** A request whose answer has not begun after this time, or not ended after it once more, is tried again. */
-const REQUEST_TIMEOUT_MS = 5_000;
+type LambdaContext = Partial<Context> | undefined;
 
-/** With less time left than this, no call is begun: EC2's answer would hardly come in time. */
-const SHORTEST_CALL_MS = 100;
-
-/** Leaves room for a second try in the 2 s that remain of Lambda's default time-out. */
-const CONNECTION_TIMEOUT_MS = 1_500;
-
-/**
- * The longest wait before a first retry: enough after a lost connection, and for a busy moment of the account's other
- * callers. It doubles with each further retry, because a storm of logins takes many seconds.
- */
-const FIRST_RETRY_WAIT_MS = 250;
-
-/**
- * And the longest wait of all. In a storm the last users to get in wait up to this long although EC2 would serve them
- * already; the shorter it is, the more calls EC2 only refuses (`npm run bench -- storm` measures both).
- */
-const LONGEST_RETRY_WAIT_MS = 4_000;
-
-/** No wait is longer than this part of the time left, so that there are several tries in a short time and at its end. */
-const RETRY_WAIT_OF_TIME_LEFT = 1 / 2;
-
-/** The largest page that DescribeClientVpnConnections gives (EC2 API reference). */
-const PAGE_SIZE = 1_000;
-
-/** The user waits for all of them, but EC2 throttles mutating calls beyond 50 at once per account and Region. */
-const TERMINATIONS_AT_ONCE = 10;
-
-/** CloudWatch cuts long log events, so a text (in characters) and the number of errors are cut here. */
-const LOGGED_TEXT_LENGTH = 4_000;
-const LOGGED_ERRORS = 10;
-
-/** What the SDK is told about one call. */
-interface CallOptions {
-  abortSignal: AbortSignal;
-  /** For each attempt, in ms. */
-  requestTimeout: number;
-}
-
-/** Tells the retry strategy, which the SDK calls without saying on whose behalf, the deadline of its caller. */
+/** Tells what the SDK calls back, without saying on whose behalf, the deadline of its caller. */
 const deadlineOfCaller = new AsyncLocalStorage<number>();
 
 /**
- * Region, credentials and AWS_ENDPOINT_URL_EC2 come from the environment.
- *
- * The retry strategy is our own because the SDK's give up after three attempts and draw on a quota that one bad minute
- * of EC2 leaves empty for the container's next users. Here a login waits for the call, so it is worth trying as long as
- * there is time; what to retry is still the SDK's judgement.
+ * Region, credentials and AWS_ENDPOINT_URL_EC2 come from the environment. The retry strategy is our own because the SDK's
+ * give up after three attempts, and draw on a quota that one bad minute of EC2 leaves empty for the container's next users.
+ * Here a login waits, so it is worth trying as long as there is time; what to retry is still the SDK's judgement.
  */
 const client = new EC2Client({
-  requestHandler: {
-    connectionTimeout: CONNECTION_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    throwOnRequestTimeout: true,
-  },
   retryStrategy: {
-    async acquireInitialRetryToken() {
-      return { getRetryCount: () => 0, getRetryDelay: () => 0 };
-    },
+    acquireInitialRetryToken: async () => retryToken(0, 0),
     async refreshRetryTokenForRetry(token, { errorType }) {
       const retries = token.getRetryCount();
-      const deadline = deadlineOfCaller.getStore() ?? 0;
-      const left = deadline - SHORTEST_CALL_MS - performance.now();
+      const left = timeLeft() - SHORTEST_CALL_MS;
       // CLIENT_ERROR is the SDK's word for what will not get better. Whatever is thrown here, it throws EC2's error.
       if (errorType === "CLIENT_ERROR" || left < 0) throw new Error("no retry");
-      const grown = Math.min(FIRST_RETRY_WAIT_MS * 2 ** retries, LONGEST_RETRY_WAIT_MS, left * RETRY_WAIT_OF_TIME_LEFT);
+      const longest = Math.min(FIRST_RETRY_WAIT_MS * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
       // Half of it by chance: users who were refused in the same moment must not come back in the same moment.
-      const wait = grown * (0.5 + Math.random() / 2);
-      return { getRetryCount: () => retries + 1, getRetryDelay: () => wait };
+      return retryToken(retries + 1, longest * (0.5 + Math.random() / 2));
     },
     recordSuccess() {},
   },
 });
 
-// The SDK's request time-out is over when the answer begins: this one is for a body that stops or drips. TimeoutError is
-// the name by which the SDK knows to try again.
-client.middlewareStack.add(
-  (next) => async (args) => {
-    const result = await next(args);
-    const body = isObject(result.response) ? result.response.body : undefined;
-    if (body instanceof Readable) {
-      const stop = () => body.destroy(errorNamed("TimeoutError", "EC2's answer began, but did not end in time"));
-      const timer = setTimeout(stop, requestTimeout(deadlineOfCaller.getStore() ?? 0));
-      body.once("close", () => clearTimeout(timer));
-    }
-    return result;
-  },
-  { step: "deserialize", priority: "low" },
-);
-
-/** Returns half of a short time, so that one dead socket leaves a second try, but at least 1 (ms): 0 would mean none. */
-function requestTimeout(deadline: number): number {
-  return Math.max(1, Math.min(REQUEST_TIMEOUT_MS, (deadline - performance.now()) / 2));
+function retryToken(retries: number, waitMs: number) {
+  return { getRetryCount: () => retries, getRetryDelay: () => waitMs };
 }
 
-/** What the answer and the log entry are made of. */
-interface Decision extends Terminations {
-  allow: boolean;
-  /** For the administrator. */
-  reason: string;
-  /** For the user; empty when allowed. */
-  userMessage: string;
-}
+// The SDK's own request time-out ends where the answer begins, but a body may stop or drip. TimeoutError is the name by
+// which the SDK knows to try again; this step is inside of its retries.
+client.middlewareStack.add((next) => (args) => within(attemptTimeout(), "TimeoutError", next(args)), {
+  step: "finalizeRequest",
+  priority: "low",
+});
 
-interface Terminations {
-  /** The ids of the connections that were ended. */
-  terminated: string[];
-  /** The ids of those that could not be ended, or of which EC2 did not say in time that they were. */
-  notTerminated: string[];
-  errors: LoggedError[];
+function attemptTimeout(): number {
+  return Math.min(ATTEMPT_TIMEOUT_MS, timeLeft() / 2);
 }
-
-interface LoggedError {
-  /** The connection that could not be ended; absent where the error concerns the look-up. */
-  connectionId?: string;
-  /** EC2's error code, the system's (`ECONNRESET`), or the name of the SDK's or our own error. */
-  code: string;
-  message: string;
-}
-
-const NOTHING_TERMINATED: Terminations = { terminated: [], notTerminated: [], errors: [] };
 
 /**
  * Decides about one new VPN connection, and ends the user's older ones.
@@ -201,136 +126,180 @@ const NOTHING_TERMINATED: Terminations = { terminated: [], notTerminated: [], er
  */
 export const handler = (async (event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> => {
   const startedAt = performance.now();
-  const decision = await decide(event, context);
-  try {
-    log(event, decision, performance.now() - startedAt);
-  } catch {
-    // Older connections may have been ended by now: a log line that cannot be written must not cost the new one too.
-  }
+  const { reason, denial, ...done } = await decide(event, context);
+  const allow = denial === "";
+  const text = (field: string) => (isObject(event) && typeof event[field] === "string" ? cut(event[field]) : "");
+  log(allow && done.errors.length === 0, startedAt, {
+    decision: allow ? "allow" : "deny",
+    reason: cut(reason),
+    username: text("username"),
+    endpointId: text("endpoint-id"),
+    connectionId: text("connection-id"),
+    ...done,
+  });
   return {
-    allow: decision.allow,
-    "error-msg-on-denied-connection": decision.userMessage,
+    allow,
+    "error-msg-on-denied-connection": denial,
     "posture-compliance-statuses": [],
     "schema-version": "v3",
   };
 }) satisfies Handler<unknown, ClientConnectResponse>;
 
-async function decide(event: unknown, context: Partial<Context> | undefined): Promise<Decision> {
+/** Returns a reason for the administrator, a denial for the user, empty to allow, and what else the log is to tell. */
+async function decide(event: unknown, context: LambdaContext) {
+  const nothing = { terminated: [], notTerminated: [], errors: [] };
+  if (wrongSettings.length > 0) {
+    return { reason: wrongSettings.join("; "), denial: USER_MESSAGES.wrongSetting, ...nothing };
+  }
   const request = validate(event);
-  if (typeof request === "string") {
-    return { allow: false, reason: request, userMessage: USER_MESSAGES.invalidRequest, ...NOTHING_TERMINATED };
-  }
+  if (typeof request === "string") return { reason: request, denial: USER_MESSAGES.invalidRequest, ...nothing };
   // Two empty user names are not the same user: taking them for one would end everybody's connection.
-  if (request.username === "") {
-    return { allow: true, reason: "no user name to compare", userMessage: "", ...NOTHING_TERMINATED };
+  if (request.username === "") return { reason: "no user name to compare", denial: "", ...nothing };
+
+  const tooOld = (connections: ClientVpnConnection[], areAll: boolean) => {
+    const older = areAll ? connections.filter((connection) => isOlder(connection, request)) : [];
+    return newestFirst(older).slice(MAX_CONNECTIONS_PER_USER - 1);
+  };
+  const filters = filtersFor(request.username);
+  const { excess, done } = await endExcess(request["endpoint-id"], filters, tooOld, context, CLIENT_VPN_WAITS_MS);
+  let [reason, denial] = [excess.length > 0 ? "older connections terminated" : "no older connections", ""];
+  if (done.notTerminated.length > 0) {
+    [reason, denial] = ["older connections could not be terminated", USER_MESSAGES.notTerminated];
+  } else if (done.errors.length > 0) {
+    [reason, denial] = ["older connections could not be looked up", USER_MESSAGES.notChecked];
   }
-  try {
-    const deadline = deadlineFrom(context);
-    const older = await beforeDeadline(deadline, (options) => findOlderConnections(request, options));
-    const terminations = await terminateAll(request, older, deadline);
-    if (terminations.notTerminated.length > 0) {
-      const reason = "older connections could not be terminated";
-      return { allow: false, reason, userMessage: USER_MESSAGES.notTerminated, ...terminations };
-    }
-    const reason = older.length > 0 ? "older connections terminated" : "no older connections";
-    return { allow: true, reason, userMessage: "", ...terminations };
-  } catch (error) {
-    const reason = "older connections could not be looked up";
-    const errors = [toLoggedError(error)];
-    return { allow: false, reason, userMessage: USER_MESSAGES.notChecked, ...NOTHING_TERMINATED, errors };
-  }
+  if (ON_FAILURE === "allow") denial = "";
+  if (!DRY_RUN) return { reason, denial, ...done };
+  const dryRun = { decision: denial === "" ? "allow" : "deny", terminated: excess };
+  return { reason: `dry run: ${reason}`, denial: "", ...done, dryRun };
 }
 
 /** Returns the request with an absent or null user name made empty, or a sentence that says which field is wrong. */
 function validate(event: unknown): ClientConnectRequest | string {
-  if (!isObject(event)) return `invalid request: expected a JSON object, got ${describe(event)}`;
+  if (!isObject(event)) return `invalid request: expected a JSON object, got ${inspect(event)}`;
   const { "schema-version": version, "connection-id": connectionId, "endpoint-id": endpointId } = event;
   const username = event.username ?? "";
   const wrong = (field: string, expected: string) =>
-    `invalid request: ${field}: expected ${expected}, got ${describe(event[field])}`;
-  if (version !== "v3") return wrong("schema-version", '"v3"');
+    `invalid request: ${field}: expected ${expected}, got ${inspect(event[field])}`;
+  if (version !== "v3") return wrong("schema-version", "'v3'");
   if (typeof connectionId !== "string" || connectionId === "") return wrong("connection-id", "a non-empty string");
   if (typeof endpointId !== "string" || endpointId === "") return wrong("endpoint-id", "a non-empty string");
   if (typeof username !== "string") return wrong("username", "a string");
   return { "schema-version": version, "connection-id": connectionId, "endpoint-id": endpointId, username };
 }
 
-/** Returns by when all calls to EC2 have to be over, on the clock of `performance.now()`, in ms. */
-function deadlineFrom(context: Partial<Context> | undefined): number {
-  const remaining =
-    typeof context?.getRemainingTimeInMillis === "function" ? context.getRemainingTimeInMillis() : CLIENT_VPN_WAITS_MS;
-  return performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS;
-}
-
-/**
- * Settles with `call`, or rejects at the deadline whatever becomes of the call: the SDK that the Lambda runtime carries
- * may be too old to wake from a retry's wait when the signal aborts.
- */
-async function beforeDeadline<T>(deadline: number, call: (options: CallOptions) => Promise<T>): Promise<T> {
-  const left = deadline - performance.now();
-  if (left < SHORTEST_CALL_MS) throw errorNamed("DeadlineExceeded", "no time left to call EC2");
-  const controller = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const timeIsOver = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(errorNamed("DeadlineExceeded", "no answer from EC2 in time"));
-      controller.abort();
-    }, left);
-  });
-  const options = { abortSignal: controller.signal, requestTimeout: requestTimeout(deadline) };
-  try {
-    return await Promise.race([deadlineOfCaller.run(deadline, () => call(options)), timeIsOver]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/**
- * Returns the ids of the user's other connections on the endpoint that are, or may still be, connected. Throws where EC2's
- * answer leaves that open.
- */
-async function findOlderConnections(request: ClientConnectRequest, options: CallOptions): Promise<string[]> {
-  const { username } = request;
+/** Returns EC2's filters for a user's connections; none where letter case does not count, because for EC2 it does. */
+function filtersFor(username: string): Filter[] {
+  if (IGNORE_USERNAME_CASE) return [];
   // EC2's filters read * and ? as wildcards and \ as their escape. Whether this API does so is not documented, so the
   // filter gets both readings of the name, and isOlder() keeps only the user's own rows.
   const escaped = username.replace(/[*?\\]/g, "\\$&");
-  const pages = paginateDescribeClientVpnConnections(
-    { client, pageSize: PAGE_SIZE },
-    {
-      ClientVpnEndpointId: request["endpoint-id"],
-      Filters: [{ Name: "username", Values: [...new Set([username, escaped])] }],
-    },
-    options,
-  );
-  const older = new Set<string>();
-  const tokens = new Set<string>();
-  for await (const { Connections = [], NextToken } of pages) {
-    for (const connection of Connections) {
-      if (!isOlder(connection, request)) continue;
-      if (connection.ConnectionId === undefined) throw new Error("EC2 gave a connection of this user without its id");
-      older.add(connection.ConnectionId);
-    }
-    if (!NextToken) break;
-    if (tokens.has(NextToken)) throw new Error("EC2 gave the same page again, so some pages cannot be read");
-    tokens.add(NextToken);
-  }
-  return [...older];
+  return [{ Name: "username", Values: [...new Set([username, escaped])] }];
 }
 
-function isOlder(connection: ClientVpnConnection, request: ClientConnectRequest): boolean {
-  const { ClientVpnEndpointId, ConnectionId, Status, Username } = connection;
-  checkEndpoint(ClientVpnEndpointId, request["endpoint-id"]);
-  if (hasEnded(Status?.Code)) return false;
+function isOlder({ ConnectionId, Username }: ClientVpnConnection, request: ClientConnectRequest): boolean {
   if (ConnectionId === request["connection-id"]) return false;
-  if (Username) return Username === request.username;
-  // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless the
-  // filter may have matched other users too: then neither allowing nor terminating would be right.
-  if (/[*?]/.test(request.username)) {
-    throw new Error(
-      `EC2 gave no user name for ${ConnectionId}, and the user name filter may have matched another user's`,
-    );
+  if (Username) return comparable(Username) === comparable(request.username);
+  // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
+  // may have passed the filter too: then neither allowing nor terminating would be right.
+  if (!IGNORE_USERNAME_CASE && !/[*?]/.test(request.username)) return true;
+  throw errorNamed("UnexpectedAnswer", `EC2 gave no user name for ${ConnectionId}, which may be anybody's`);
+}
+
+/**
+ * Ends what is too old among all connections of an endpoint: of each user name, the newest stay.
+ *
+ * @param event `{ "endpoint-id": "cvpn-endpoint-…" }`
+ * @param context tells the remaining time in ms; without it, 30,000 ms are assumed
+ * @returns what was found and ended, at least 1,000 ms before that time is over
+ * @throws when the input or a setting is wrong, before any call; when something could not be read or ended, after the rest
+ */
+export const sweep = (async (event: unknown, context?: Partial<Context>): Promise<SweepResult> => {
+  const startedAt = performance.now();
+  const endpointId = isObject(event) ? event["endpoint-id"] : undefined;
+  if (wrongSettings.length > 0) throw new Error(wrongSettings.join("; "));
+  if (typeof endpointId !== "string" || endpointId === "") {
+    throw new Error(`invalid input: endpoint-id: expected a non-empty string, got ${inspect(endpointId)}`);
   }
-  return true;
+  const counts = new Map<string, number>();
+  // What is too old among the connections that could be read is so among all of them.
+  const tooOld = (connections: ClientVpnConnection[]) =>
+    newestFirst(connections).filter(({ Username }) => {
+      if (!Username) return false;
+      const count = (counts.get(comparable(Username)) ?? 0) + 1;
+      counts.set(comparable(Username), count);
+      return count > MAX_CONNECTIONS_PER_USER;
+    });
+  const { active, excess, done } = await endExcess(endpointId, [], tooOld, context, Number.POSITIVE_INFINITY);
+  const [error] = done.errors;
+  const dryRun = DRY_RUN ? { dryRun: { terminated: excess } } : {};
+  log(error === undefined, startedAt, { "endpoint-id": endpointId, active, ...done, ...dryRun });
+  if (error !== undefined) throw errorNamed("IncompleteSweep", `${error.code}: ${error.message}; see the log entry`);
+  return { "endpoint-id": endpointId, active, terminated: done.terminated };
+}) satisfies Handler<unknown, SweepResult>;
+
+/** Picks what to end from the connections that EC2 listed; `areAll` is false where not all could be read. */
+type Choice = (connections: ClientVpnConnection[], areAll: boolean) => ClientVpnConnection[];
+
+/** Reads an endpoint's connections and ends the chosen ones, as far as there is time. Returns what became of them. */
+async function endExcess(
+  endpointId: string,
+  filters: Filter[],
+  choice: Choice,
+  context: LambdaContext,
+  atMostMs: number,
+) {
+  const connections = new Map<unknown, ClientVpnConnection>();
+  let excess: string[] = [];
+  const terminated = new Set<string>();
+  const errors: { connectionId?: string; code: string; message: string }[] = [];
+  const work = async (signal: AbortSignal) => {
+    try {
+      for await (const connection of activeConnections(endpointId, filters, signal)) {
+        connections.set(connection.ConnectionId ?? connection, connection);
+      }
+    } catch (error) {
+      errors.push(toLoggedError(error));
+    }
+    excess = choice([...connections.values()], errors.length === 0).map(({ ConnectionId = "" }) => ConnectionId);
+    const queue = (DRY_RUN ? [] : excess).values();
+    const terminateFromQueue = async () => {
+      for (const connectionId of queue) {
+        try {
+          await terminate(endpointId, connectionId, signal);
+          terminated.add(connectionId);
+        } catch (error) {
+          // One that cannot be ended does not keep the others alive.
+          errors.push({ connectionId, ...toLoggedError(error) });
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: TERMINATIONS_AT_ONCE }, terminateFromQueue));
+  };
+  try {
+    await inTime(context, atMostMs, work);
+  } catch (error) {
+    errors.push(toLoggedError(error));
+  }
+  const notTerminated = DRY_RUN ? [] : excess.filter((id) => !terminated.has(id));
+  const done = { terminated: [...terminated], notTerminated, errors: errors.slice(0, LOGGED_ERRORS) };
+  return { active: connections.size, excess, done };
+}
+
+/** Yields an endpoint's connections that are, or may still be, active; throws where EC2's answers leave that open. */
+async function* activeConnections(endpointId: string, Filters: Filter[], abortSignal: AbortSignal) {
+  const tokens = new Set<string>();
+  const input = { ClientVpnEndpointId: endpointId, ...(Filters.length > 0 && { Filters }) };
+  const pages = paginateDescribeClientVpnConnections({ client, pageSize: PAGE_SIZE }, input, { abortSignal });
+  for await (const page of pages) {
+    for (const connection of page.Connections ?? []) {
+      checkEndpoint(connection.ClientVpnEndpointId, endpointId);
+      if (!hasEnded(connection.Status?.Code)) yield connection;
+    }
+    if (!page.NextToken) return;
+    if (tokens.has(page.NextToken)) throw errorNamed("UnexpectedAnswer", "EC2 gave the same page again");
+    tokens.add(page.NextToken);
+  }
 }
 
 /** EC2 lists a connection for an hour after its end. Whatever else it may say of one, that may still be connected. */
@@ -339,74 +308,92 @@ function hasEnded(statusCode: string | undefined): boolean {
 }
 
 function checkEndpoint(answeredFor: string | undefined, endpointId: string): void {
-  if (answeredFor && answeredFor !== endpointId) throw new Error(`EC2 answered for another endpoint, ${answeredFor}`);
+  if (!answeredFor || answeredFor === endpointId) return;
+  throw errorNamed("UnexpectedAnswer", `EC2 answered for another endpoint, ${answeredFor}`);
 }
 
-/** Terminates the connections independently of each other: one that cannot be ended does not keep the others alive. */
-async function terminateAll(
-  request: ClientConnectRequest,
-  connectionIds: string[],
-  deadline: number,
-): Promise<Terminations> {
-  const terminated: string[] = [];
-  const notTerminated: string[] = [];
-  const errors: LoggedError[] = [];
-  const queue = connectionIds.values();
-  const terminateFromQueue = async () => {
-    for (const connectionId of queue) {
-      try {
-        await beforeDeadline(deadline, (options) => terminate(request["endpoint-id"], connectionId, options));
-        terminated.push(connectionId);
-      } catch (error) {
-        notTerminated.push(connectionId);
-        errors.push({ connectionId, ...toLoggedError(error) });
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: TERMINATIONS_AT_ONCE }, terminateFromQueue));
-  return { terminated, notTerminated, errors };
+/** User names for which this gives the same are one user's. */
+function comparable(username: string): string {
+  return IGNORE_USERNAME_CASE ? username.toLowerCase() : username;
+}
+
+/** EC2 gives the time in seconds, as text that sorts. Within a second the id decides, so that it does the same each time. */
+function newestFirst(connections: ClientVpnConnection[]): ClientVpnConnection[] {
+  const order = (a = "", b = "") => Number(a > b) - Number(a < b);
+  const byTime = (a: ClientVpnConnection, b: ClientVpnConnection) =>
+    order(b.ConnectionEstablishedTime, a.ConnectionEstablishedTime) || order(a.ConnectionId, b.ConnectionId);
+  return connections.toSorted(byTime);
 }
 
 /** Returns when the connection has been ended or was gone already; throws when it could not be ended. */
-async function terminate(endpointId: string, connectionId: string, options: CallOptions): Promise<void> {
-  const command = new TerminateClientVpnConnectionsCommand({
-    ClientVpnEndpointId: endpointId,
-    ConnectionId: connectionId,
-  });
+async function terminate(endpointId: string, connectionId: string, abortSignal: AbortSignal): Promise<void> {
+  if (connectionId === "") throw errorNamed("UnexpectedAnswer", "EC2 gave a connection without its id");
+  const input = { ClientVpnEndpointId: endpointId, ConnectionId: connectionId };
   try {
-    const { ClientVpnEndpointId, ConnectionStatuses = [] } = await client.send(command, options);
-    checkEndpoint(ClientVpnEndpointId, endpointId);
-    for (const { CurrentStatus } of ConnectionStatuses) {
-      if (CurrentStatus?.Code && !hasEnded(CurrentStatus.Code)) {
-        throw errorNamed(CurrentStatus.Code, CurrentStatus.Message);
-      }
+    const answer = await client.send(new TerminateClientVpnConnectionsCommand(input), { abortSignal });
+    checkEndpoint(answer.ClientVpnEndpointId, endpointId);
+    for (const { CurrentStatus: status } of answer.ConnectionStatuses ?? []) {
+      if (status?.Code && !hasEnded(status.Code)) throw errorNamed(status.Code, status.Message);
     }
   } catch (error) {
-    const hasGone = error instanceof Error && error.name === "InvalidClientVpnConnection.IdNotFound";
-    if (!hasGone) throw error;
+    if (!(error instanceof Error && error.name === "InvalidClientVpnConnection.IdNotFound")) throw error;
   }
 }
 
 /**
- * Writes the one log entry of a decision. With Lambda's JSON log format the runtime makes the object a field tree; with
- * its text format, one line of JSON is what CloudWatch Logs Insights finds fields in. Either way JSON escapes line
- * breaks, so that no user name can forge an entry.
+ * Runs work that calls EC2, and rejects at the deadline whatever becomes of it: the SDK that the Lambda runtime carries
+ * may be too old to wake from a retry's wait when the signal aborts.
  */
-function log(event: unknown, { allow, reason, terminated, notTerminated, errors }: Decision, durationMs: number): void {
-  const text = (field: string) => (isObject(event) && typeof event[field] === "string" ? cut(event[field]) : "");
-  const entry = {
-    decision: allow ? "allow" : "deny",
-    reason,
-    username: text("username"),
-    endpointId: text("endpoint-id"),
-    connectionId: text("connection-id"),
-    terminated,
-    notTerminated,
-    errors: errors.slice(0, LOGGED_ERRORS),
-    durationMs: Math.round(durationMs),
-  };
-  const write = allow ? console.info : console.error;
-  write(process.env.AWS_LAMBDA_LOG_FORMAT === "JSON" ? entry : JSON.stringify(entry));
+async function inTime(context: LambdaContext, atMostMs: number, work: (signal: AbortSignal) => Promise<void>) {
+  const remaining =
+    typeof context?.getRemainingTimeInMillis === "function" ? context.getRemainingTimeInMillis() : CLIENT_VPN_WAITS_MS;
+  const left = Math.min(remaining, atMostMs) - RESERVE_MS;
+  if (left < SHORTEST_CALL_MS) throw errorNamed("DeadlineExceeded", "no time left to call EC2");
+  const controller = new AbortController();
+  // Each attempt under way listens to it, and Node would warn of more than ten.
+  setMaxListeners(0, controller.signal);
+  const run = () => work(controller.signal);
+  try {
+    await within(left, "DeadlineExceeded", deadlineOfCaller.run(performance.now() + left, run));
+  } finally {
+    // Attempts that timed out may still hold their sockets.
+    controller.abort();
+  }
+}
+
+/** Returns how long it is to the deadline of the work that calls this, in ms. */
+function timeLeft(): number {
+  return (deadlineOfCaller.getStore() ?? 0) - performance.now();
+}
+
+/** Settles with the promise, or rejects after that time with an error of that name. */
+async function within<T>(ms: number, errorName: string, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeIsOver = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(errorNamed(errorName, "no answer from EC2 in time")), Math.max(1, ms));
+  });
+  return await Promise.race([promise, timeIsOver]).finally(() => clearTimeout(timer));
+}
+
+/**
+ * Lambda's runtime makes a field tree of an object in its JSON log format; in its text format, CloudWatch Logs Insights
+ * finds the fields in one line of JSON. Either way line breaks are escaped, so that no user name can forge an entry.
+ */
+function log(isFine: boolean, startedAt: number, fields: object): void {
+  const entry = { ...fields, durationMs: Math.round(performance.now() - startedAt) };
+  const write = isFine ? console.info : console.error;
+  try {
+    write(process.env.AWS_LAMBDA_LOG_FORMAT === "JSON" ? entry : JSON.stringify(entry));
+  } catch {
+    // Older connections may have been ended by now: a log line that cannot be written must not cost the new one too.
+  }
+}
+
+/** Returns what an environment variable is set to, or its default; notes where that is none of what is allowed. */
+function setting(name: string, byDefault: string, allowed: RegExp, expected: string): string {
+  const value = process.env[name] || byDefault;
+  if (!allowed.test(value)) wrongSettings.push(`wrong setting: ${name}: expected ${expected}, got ${inspect(value)}`);
+  return value;
 }
 
 /** The name is what the log shows as the error's code. */
@@ -414,7 +401,8 @@ function errorNamed(name: string, message?: string): Error {
   return Object.assign(new Error(message), { name });
 }
 
-function toLoggedError(error: unknown): LoggedError {
+/** Returns EC2's error code, the system's (`ECONNRESET`) or the error's name, with the message. */
+function toLoggedError(error: unknown): { code: string; message: string } {
   if (!(error instanceof Error)) return { code: "Unknown", message: cut(String(error)) };
   const code = "code" in error && typeof error.code === "string" ? error.code : error.name;
   return { code, message: cut(error.message) };
@@ -426,13 +414,4 @@ function cut(text: string): string {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Names a value that was not expected, so that the log line is enough to see what came instead. */
-function describe(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "an array";
-  if (typeof value === "string") return JSON.stringify(cut(value));
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }

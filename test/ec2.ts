@@ -178,6 +178,13 @@ export class LoopbackEc2 {
     this.#stuck.clear();
   }
 
+  /** How many sockets callers have open. */
+  async openSockets(): Promise<number> {
+    return await new Promise((resolve, reject) => {
+      this.#server.getConnections((error, count) => (error ? reject(error) : resolve(count)));
+    });
+  }
+
   get url(): string {
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("loopback EC2 is not listening");

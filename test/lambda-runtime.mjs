@@ -1,5 +1,5 @@
-// Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls its `handler` for each message,
-// and collects what the handler writes to the console, as the real one does. With a number as second argument, it loads
+// Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls one of its entry points for each
+// message, and collects what that writes to the console, as the real one does. With a number as second argument, it loads
 // the file as often, so that each of that many has its own state, as if in a process of its own.
 
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -18,13 +18,13 @@ for (const level of /** @type {const} */ (["info", "warn", "error", "log"])) {
 }
 
 const [file = "", instances = "1"] = process.argv.slice(2);
-/** @type {((event: unknown, context: unknown) => Promise<unknown>)[]} */
-const handlers = [];
+/** @type {Record<string, (event: unknown, context: unknown) => Promise<unknown>>[]} */
+const modules = [];
 for (let i = 0; i < Number(instances); i++) {
-  handlers.push((await import(`${pathToFileURL(file)}?instance=${i}`)).handler);
+  modules.push(await import(`${pathToFileURL(file)}?instance=${i}`));
 }
 
-process.on("message", async ({ id, event, remaining, instance = 0 }) => {
+process.on("message", async ({ id, entryPoint, event, remaining, instance = 0 }) => {
   const startedAt = performance.now();
   const getRemainingTimeInMillis = () => remaining - (performance.now() - startedAt);
   /** @type {unknown[]} */
@@ -32,7 +32,7 @@ process.on("message", async ({ id, event, remaining, instance = 0 }) => {
   const reply = { id, log };
   try {
     const response = await logOfInvocation.run(log, () =>
-      handlers[instance]?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
+      modules[instance]?.[entryPoint]?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
     );
     process.send?.({ ...reply, response, durationMs: performance.now() - startedAt });
   } catch (error) {

@@ -1,14 +1,14 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { ClientConnectResponse } from "../src/handler.ts";
+import type { ClientConnectResponse, SweepResult } from "../src/handler.ts";
 
 export const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
 
-export interface Invocation {
-  response: ClientConnectResponse;
+export interface Invocation<T = ClientConnectResponse> {
+  response: T;
   durationMs: number;
-  /** What the handler wrote to the console. */
+  /** What was written to the console. */
   log: { level: string; message: unknown[] }[];
 }
 
@@ -19,9 +19,19 @@ interface InvokeOptions {
   instance?: number;
 }
 
-/** A file with an exported `handler`, loaded in a process of its own: a Lambda execution environment, or several. */
+/** What was thrown, and written to the console before. */
+export class InvocationError extends Error {
+  constructor(
+    message: string,
+    readonly log: Invocation["log"],
+  ) {
+    super(message);
+  }
+}
+
+/** A file with the exported entry points, loaded in a process of its own: a Lambda execution environment, or several. */
 export class Lambda {
-  #waiting = new Map<number, { resolve: (invocation: Invocation) => void; reject: (error: Error) => void }>();
+  #waiting = new Map<number, { resolve: (invocation: Invocation<never>) => void; reject: (error: Error) => void }>();
   #nextId = 0;
   /** What the process wrote outside of invocations, which is nothing if all is well. */
   output = "";
@@ -29,11 +39,11 @@ export class Lambda {
   private constructor(readonly process: ChildProcess) {
     process.stdout?.on("data", (data) => (this.output += data));
     process.stderr?.on("data", (data) => (this.output += data));
-    process.on("message", ({ id, thrown, ...invocation }: Invocation & { id: number; thrown?: string }) => {
+    process.on("message", ({ id, thrown, ...invocation }: Invocation<never> & { id: number; thrown?: string }) => {
       const waiting = this.#waiting.get(id);
       this.#waiting.delete(id);
       if (thrown === undefined) waiting?.resolve(invocation);
-      else waiting?.reject(new Error(`the handler threw: ${thrown}`));
+      else waiting?.reject(new InvocationError(thrown, invocation.log));
     });
     process.on("exit", () => {
       for (const { reject } of this.#waiting.values()) reject(new Error(`the process ended: ${this.output}`));
@@ -57,10 +67,19 @@ export class Lambda {
 
   /** Calls the handler; rejects if it throws, which it must not. */
   invoke(event: unknown, options: InvokeOptions = { remaining: 30_000 }): Promise<Invocation> {
+    return this.#call("handler", event, options);
+  }
+
+  /** Calls the sweep; rejects with an {@link InvocationError} if it throws. */
+  sweep(event: unknown, options: InvokeOptions = { remaining: 60_000 }): Promise<Invocation<SweepResult>> {
+    return this.#call("sweep", event, options);
+  }
+
+  #call<T>(entryPoint: string, event: unknown, options: InvokeOptions): Promise<Invocation<T>> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.process.send({ id, event, ...options });
+      this.process.send({ id, entryPoint, event, ...options });
     });
   }
 

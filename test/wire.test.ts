@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
 import { type Connection, clockSkewed, type Fault, LoopbackEc2, THROTTLED, TokenBucket } from "./ec2.ts";
 import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
@@ -198,6 +198,19 @@ describe("faults that pass", () => {
 
   const deadSockets = ["hang", "stall", "drip"] as const;
 
+  test.each(deadSockets)("a dead socket (%s) is not kept, and a good one is", async (fault) => {
+    await connect(connectEvent());
+    const goodSockets = await ec2.openSockets();
+    for (let i = 0; i < 3; i++) {
+      ec2.fail("DescribeClientVpnConnections", fault);
+      ec2.connect();
+      expect((await connect(connectEvent(), 1_600)).response).toStrictEqual(ALLOWED);
+    }
+    await vi.waitFor(async () => expect(await ec2.openSockets()).toBe(goodSockets));
+    for (let i = 0; i < 3; i++) await connect(connectEvent());
+    expect(await ec2.openSockets()).toBe(goodSockets);
+  });
+
   test.each(deadSockets)("one dead socket (%s) costs a second try, not the login", async (fault) => {
     ec2.fail("DescribeClientVpnConnections", fault);
     const { response, durationMs } = await connect(connectEvent(), 15_000);
@@ -323,7 +336,7 @@ describe("faults that stay", () => {
     ["UnauthorizedOperation", { status: 403, code: "UnauthorizedOperation", message: "no" }, "UnauthorizedOperation"],
     ["failed-to-terminate in a 200", "failed-to-terminate", "failed-to-terminate"],
     ["a status that AWS does not document", "odd-status", "suspended"],
-    ["an answer for another endpoint", "another-endpoint", "Error"],
+    ["an answer for another endpoint", "another-endpoint", "UnexpectedAnswer"],
     ["something that is not XML", "not-xml", "Error"],
   ])("termination: %s for one of three is a denial that ends the other two", async (_, fault, code) => {
     const [first, second, third] = [ec2.connect(), ec2.connect(), ec2.connect()];

@@ -1,0 +1,256 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { ALLOWED } from "./answers.ts";
+import { type Connection, ENDPOINT_ID, LoopbackEc2, THROTTLED } from "./ec2.ts";
+import { connectEvent } from "./events.ts";
+import { DIST, InvocationError, Lambda } from "./lambda.ts";
+
+// The sweep of the built file, in a process of its own, over HTTP.
+
+const INPUT = { "endpoint-id": ENDPOINT_ID };
+const REFUSED = { status: 403, code: "UnauthorizedOperation", message: "You are not authorized" };
+
+const ec2 = new LoopbackEc2();
+let lambda: Lambda;
+const others: Lambda[] = [];
+
+beforeAll(async () => {
+  await ec2.start();
+  lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+});
+
+afterAll(async () => {
+  await lambda.stop();
+  await ec2.close();
+  expect(lambda.output).toBe("");
+});
+
+beforeEach(() => ec2.reset());
+
+afterEach(async () => {
+  for (const other of others.splice(0)) await other.stop();
+});
+
+async function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
+  const other = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, ...settings });
+  others.push(other);
+  return other;
+}
+
+/** Sweeps, and checks that the one log entry says the same as the result. */
+async function sweep(by = lambda) {
+  const { response, log } = await by.sweep(INPUT);
+  expect(log).toStrictEqual([{ level: "info", message: [expect.any(String)] }]);
+  const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
+  expect(entry).toMatchObject({ ...response, notTerminated: [], errors: [], durationMs: expect.any(Number) });
+  return { result: response, entry };
+}
+
+/** Sweeps where that cannot be completed. */
+async function failingSweep(remaining = 60_000) {
+  const startedAt = performance.now();
+  const error = await lambda.sweep(INPUT, { remaining }).then(
+    () => expect.unreachable("the sweep did not throw"),
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof InvocationError)) throw error;
+  expect(error.log).toStrictEqual([{ level: "error", message: [expect.any(String)] }]);
+  const entry: Record<string, unknown> = JSON.parse(String(error.log[0]?.message[0]));
+  return { message: error.message, entry, durationMs: performance.now() - startedAt };
+}
+
+function connected(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}): Connection {
+  const establishedAt = new Date(Date.now() - secondsAgo * 1_000);
+  return ec2.connect({ username, filterUsername: username ?? "unnamed", establishedAt, ...fields });
+}
+
+function statuses(connections: Connection[]): string[] {
+  return connections.map(({ status }) => status);
+}
+
+describe("a sweep", () => {
+  test("keeps the newest connection of each user, ends the others, and says so", async () => {
+    const rows = [connected("alice", 20), connected("alice", 10), connected("alice", 30), connected("bob", 40)];
+    const { result } = await sweep();
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
+    const terminated = expect.arrayContaining([rows[0]?.connectionId, rows[2]?.connectionId]);
+    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 4, terminated });
+    expect(result.terminated).toHaveLength(2);
+  });
+
+  test("ends nobody the second time", async () => {
+    for (let i = 0; i < 3; i++) connected("alice", i);
+    await sweep();
+    const { result } = await sweep();
+    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 1, terminated: [] });
+  });
+
+  test("heals what five connects at once have left, and only one is left", async () => {
+    const rows = Array.from({ length: 5 }, (_, i) => `cvpn-connection-of-the-race-${i}`);
+    const answers = await Promise.all(rows.map((id) => lambda.invoke(connectEvent({ "connection-id": id }))));
+    for (const { response } of answers) expect(response).toStrictEqual(ALLOWED);
+    for (const connectionId of rows) connected("alice", 0, { connectionId });
+    expect((await sweep()).result.terminated).toHaveLength(4);
+    expect(statuses(ec2.connections).filter((status) => status === "active")).toHaveLength(1);
+    expect((await sweep()).result.terminated).toHaveLength(0);
+  });
+
+  test.each([1, 2, 3])("keeps the same one of a second each time: %d", async () => {
+    const establishedAt = new Date(1_700_000_000_000);
+    const ids = ["cvpn-connection-2", "cvpn-connection-1", "cvpn-connection-3"];
+    for (const connectionId of ids.sort(() => Math.random() - 0.5))
+      connected("alice", 0, { connectionId, establishedAt });
+    await sweep();
+    const kept = ec2.connections.filter(({ status }) => status === "active");
+    expect(kept.map(({ connectionId }) => connectionId)).toStrictEqual(["cvpn-connection-1"]);
+  });
+
+  test("reads all pages of 2,500 rows, and compares connections of different pages", async () => {
+    const first = connected("alice", 60);
+    for (let i = 0; i < 2_498; i++) connected(`user-${i}`, 30);
+    const last = connected("alice", 10);
+    const { result } = await sweep();
+    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 2_500, terminated: [first.connectionId] });
+    expect(last.status).toBe("active");
+    const pages = ec2.requests.filter(({ action }) => action === "DescribeClientVpnConnections");
+    expect(pages.map(({ params }) => params.get("MaxResults"))).toStrictEqual(["1000", "1000", "1000"]);
+  });
+
+  test("never touches a connection without a user name", async () => {
+    const rows = [connected("", 10), connected("", 20), connected(undefined, 30), connected(undefined, 40)];
+    expect((await sweep()).result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 4, terminated: [] });
+    expect(statuses(rows)).toStrictEqual(["active", "active", "active", "active"]);
+  });
+
+  test("counts a connection that EC2 lists twice once, and one that has ended not at all", async () => {
+    const row = connected("alice", 10);
+    connected("alice", 5, { status: "terminated" });
+    connected("alice", 5, { status: "terminating" });
+    ec2.fail("DescribeClientVpnConnections", "duplicates");
+    expect((await sweep()).result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 1, terminated: [] });
+    expect(row.status).toBe("active");
+  });
+
+  test("takes user names as they are: letter case, wildcards, names of JavaScript", async () => {
+    const names = ["alice", "Alice", "*", "a?ice", "\\", "__proto__", "constructor", "toString"];
+    for (const name of names) for (const secondsAgo of [10, 20]) connected(name, secondsAgo);
+    const { result } = await sweep();
+    expect(result.terminated).toHaveLength(names.length);
+    for (const name of names) {
+      const own = ec2.connections.filter(({ username }) => username === name);
+      expect(statuses(own)).toStrictEqual(["active", "terminated"]);
+    }
+  });
+
+  test("keeps as many as MAX_CONNECTIONS_PER_USER", async () => {
+    const rows = [connected("alice", 40), connected("alice", 10), connected("alice", 20), connected("alice", 30)];
+    await sweep(await lambdaWith({ MAX_CONNECTIONS_PER_USER: "3" }));
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "active", "active"]);
+  });
+
+  test("takes spellings of a name for one user's with IGNORE_USERNAME_CASE", async () => {
+    const rows = [connected("alice", 20), connected("ALICE", 10), connected("Alice", 30), connected("bob", 40)];
+    await sweep(await lambdaWith({ IGNORE_USERNAME_CASE: "true" }));
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
+  });
+
+  test("ends nobody with DRY_RUN, and logs whom it would have ended", async () => {
+    const rows = [connected("alice", 20), connected("alice", 10)];
+    const { result, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
+    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 2, terminated: [] });
+    expect(entry.dryRun).toStrictEqual({ terminated: [rows[0]?.connectionId] });
+    expect(statuses(rows)).toStrictEqual(["active", "active"]);
+  });
+
+  test("outlasts throttling", async () => {
+    const rows = [connected("alice", 20), connected("alice", 10)];
+    ec2.fail("DescribeClientVpnConnections", THROTTLED, 2);
+    ec2.fail("TerminateClientVpnConnections", THROTTLED, 2);
+    expect((await sweep()).result.terminated).toStrictEqual([rows[0]?.connectionId]);
+  });
+
+  test("has more time than a login, where the function has it", async () => {
+    connected("alice", 10);
+    ec2.fail("DescribeClientVpnConnections", "hang");
+    const { response, durationMs } = await lambda.sweep(INPUT, { remaining: 900_000 });
+    expect(response.active).toBe(1);
+    expect(durationMs).toBeGreaterThan(4_900);
+  });
+});
+
+describe("a sweep that cannot be completed does the rest, and then throws", () => {
+  test("when one of many cannot be ended", async () => {
+    const rows = Array.from({ length: 30 }, (_, i) => connected("alice", i));
+    const stays = rows[12];
+    ec2.fail("TerminateClientVpnConnections", (params) =>
+      params.get("ConnectionId") === stays?.connectionId ? "failed-to-terminate" : undefined,
+    );
+    const { message, entry } = await failingSweep();
+    expect(message).toContain("failed-to-terminate");
+    expect(entry).toMatchObject({
+      "endpoint-id": ENDPOINT_ID,
+      active: 30,
+      notTerminated: [stays?.connectionId],
+      errors: [{ connectionId: stays?.connectionId, code: "failed-to-terminate" }],
+    });
+    expect(entry.terminated).toHaveLength(28);
+    expect(statuses(ec2.connections).filter((status) => status === "terminated")).toHaveLength(28);
+  });
+
+  test("when a page cannot be read: those that are too old among the others are ended", async () => {
+    ec2.pageSize = 5;
+    const rows = [connected("alice", 30), connected("alice", 20)];
+    for (let i = 0; i < 20; i++) connected(`user-${i}`, 10);
+    const newest = connected("alice", 0);
+    ec2.fail("DescribeClientVpnConnections", (params) => (params.has("NextToken") ? REFUSED : undefined));
+    const { message, entry } = await failingSweep();
+    expect(message).toContain("UnauthorizedOperation");
+    expect(entry).toMatchObject({ active: 5, terminated: [rows[0]?.connectionId] });
+    expect(statuses([...rows, newest])).toStrictEqual(["terminated", "active", "active"]);
+  });
+
+  test("when nothing can be read", async () => {
+    connected("alice", 10);
+    ec2.fail("DescribeClientVpnConnections", REFUSED);
+    const { entry } = await failingSweep();
+    expect(entry).toMatchObject({ active: 0, terminated: [], errors: [{ code: "UnauthorizedOperation" }] });
+  });
+
+  test("when EC2 hangs, before the function's time is over", async () => {
+    connected("alice", 10);
+    ec2.fail("DescribeClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
+    const { entry, durationMs } = await failingSweep(1_600);
+    expect(durationMs).toBeLessThan(1_100);
+    expect(entry.errors).toMatchObject([{ message: "no answer from EC2 in time" }]);
+  });
+
+  test("when terminations hang, before the function's time is over, and logs which", async () => {
+    const rows = [connected("alice", 20), connected("alice", 10)];
+    ec2.fail("TerminateClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
+    const { entry, durationMs } = await failingSweep(1_600);
+    expect(durationMs).toBeLessThan(1_100);
+    expect(entry.notTerminated).toStrictEqual([rows[0]?.connectionId]);
+  });
+
+  test("when a connection has no id", async () => {
+    for (const secondsAgo of [10, 20]) connected("alice", secondsAgo);
+    ec2.fail("DescribeClientVpnConnections", "without connectionId");
+    const { entry } = await failingSweep();
+    expect(entry).toMatchObject({ active: 2, terminated: [], errors: [{ code: "UnexpectedAnswer" }] });
+  });
+});
+
+test.each([
+  ["nothing", undefined],
+  ["null", null],
+  ["a string", ENDPOINT_ID],
+  ["a list", [INPUT]],
+  ["no endpoint", {}],
+  ["an empty endpoint", { "endpoint-id": "" }],
+  ["an endpoint that is a number", { "endpoint-id": 7 }],
+  ["a scheduled event without input", { "detail-type": "Scheduled Event", resources: [] }],
+])("bad input (%s) throws before any call", async (_, input) => {
+  connected("alice", 10);
+  const error = lambda.sweep(input);
+  await expect(error).rejects.toThrow("invalid input: endpoint-id: expected a non-empty string, got ");
+  expect(ec2.requests).toHaveLength(0);
+});

@@ -8,7 +8,9 @@ import { DIST, Lambda } from "./lambda.ts";
 
 const ec2 = await new LoopbackEc2().start();
 const lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+const permissive = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, MAX_CONNECTIONS_PER_USER: "2" });
 const devices = new Map<string, string>();
+const startedAt = Date.now() - 3_600_000;
 try {
   enter("cvpn-connection-0a11ce1a9709c0de1", "alice", "alice's laptop");
   enter("cvpn-connection-0b0bde5c709c0de22", "bob", "bob's laptop");
@@ -19,7 +21,7 @@ try {
   console.error(`\n${error instanceof Error ? error.message : error}`);
   process.exitCode = 1;
 } finally {
-  await lambda.stop();
+  for (const one of [lambda, permissive]) await one.stop();
   await ec2.close();
 }
 
@@ -35,6 +37,34 @@ async function tellStory(): Promise<void> {
   heading("Who is connected now: alice's laptop is out, her phone is in, bob is untouched");
   showConnections();
 
+  heading("alice's tablet and somebody who has her password connect in the same moment");
+  const [tablet, stranger] = ["cvpn-connection-0a11ce7ab1e709c03", "cvpn-connection-05747a4e709c0de44"];
+  const race = [tablet, stranger].map((id) => lambda.invoke(connectEvent({ "connection-id": id })));
+  const both = (await Promise.all(race)).every(({ response }) => response.allow);
+  console.log(
+    `\nNeither is active yet when the handler looks for the other, so ${both ? "both are" : "one is"} allowed:`,
+  );
+  enter(tablet, "alice", "alice's tablet");
+  enter(stranger, "alice", "a stranger's PC");
+  showConnections("alice");
+
+  heading("A minute later at most, the scheduled sweep runs");
+  const { response: swept } = await lambda.sweep({ "endpoint-id": ec2.endpointId });
+  show("It keeps the newest connection of each user, ends the others and returns:", swept);
+  showConnections("alice");
+  console.log("\nWhoever is out connects again and pushes the other out, which alice notices and the log shows.");
+
+  heading("Where MAX_CONNECTIONS_PER_USER is 2, carol may be connected twice");
+  enter("cvpn-connection-0ca401a1709c0de51", "carol", "carol's laptop");
+  for (const [id, device] of [
+    ["cvpn-connection-0ca4019603e0de052", "carol's phone"],
+    ["cvpn-connection-0ca4017ab1e70de53", "carol's tablet"],
+  ] as const) {
+    await connect(connectEvent({ username: "carol", "connection-id": id }), device, permissive);
+  }
+  console.log("\nHer phone came beside her laptop; for her tablet, the older of the two had to go:");
+  showConnections("carol");
+
   heading("A device connects without a user name (certificates only)");
   const kiosk = await connect(await readEvent(new URL("events/no-user-name.json", import.meta.url)), "kiosk");
   show("No other connection can be said to be the same user's, so EC2 is not asked and nobody ended:", kiosk.response);
@@ -48,8 +78,8 @@ async function tellStory(): Promise<void> {
       "is not authorized to perform: ec2:DescribeClientVpnConnections",
   });
   const refused = await connect(
-    connectEvent({ "connection-id": "cvpn-connection-0a11ce7ab1e709c03" }),
-    "alice's tablet",
+    connectEvent({ "connection-id": "cvpn-connection-0a11ce3a7c709c066" }),
+    "alice's watch",
   );
   show("What cannot be checked is denied. alice reads what to do, and nothing about the account:", refused.response);
   show("The administrator reads why:", refused.entry);
@@ -73,15 +103,16 @@ async function runEvent(file: string): Promise<void> {
 }
 
 /** Asks the handler as Client VPN would, and lets the device in if it may. */
-async function connect(event: unknown, device: string) {
-  const { response, log } = await lambda.invoke(event);
+async function connect(event: unknown, device: string, by = lambda) {
+  const { response, log } = await by.invoke(event);
   if (response.allow) enter(fieldOf(event, "connection-id"), fieldOf(event, "username"), device);
   const entry: unknown = JSON.parse(String(log[0]?.message[0]));
   return { response, entry };
 }
 
 function enter(connectionId: string, username: string, device: string): void {
-  ec2.connect({ connectionId, username, filterUsername: username });
+  const establishedAt = new Date(startedAt + devices.size * 1_000);
+  ec2.connect({ connectionId, username, filterUsername: username, establishedAt });
   devices.set(connectionId, device);
 }
 
@@ -106,8 +137,9 @@ function show(explanation: string, value: unknown): void {
   console.log(`\n${explanation}\n${JSON.stringify(value, null, 2)}`);
 }
 
-function showConnections(): void {
-  const rows = ec2.connections.map(({ connectionId, username, status }) => [
+function showConnections(of?: string): void {
+  const shown = ec2.connections.filter(({ username }) => of === undefined || username === of);
+  const rows = shown.map(({ connectionId, username, status }) => [
     devices.get(connectionId) ?? "",
     username ?? "",
     connectionId,

@@ -60,7 +60,7 @@ const USER_MESSAGES = {
 
 /** What is wrong with the settings. While something is, everybody is denied, so that the first test shows it. */
 const wrongSettings: string[] = [];
-const MAX_CONNECTIONS_PER_USER = +setting("MAX_CONNECTIONS_PER_USER", "1", /^[1-9]\d*$/, "a whole number from 1");
+const MAX_CONNECTIONS_PER_USER = Number(setting("MAX_CONNECTIONS_PER_USER", "1", /^[1-9]\d*$/, "an integer from 1"));
 const ON_FAILURE = setting("ON_FAILURE", "deny", /^(deny|allow)$/, "deny or allow");
 const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE", "false", /^(true|false)$/, "true or false") === "true";
 const DRY_RUN = setting("DRY_RUN", "false", /^(true|false)$/, "true or false") === "true";
@@ -73,8 +73,8 @@ const FIRST_RETRY_WAIT_MS = 250; // at most, which is enough after a lost connec
 const LONGEST_RETRY_WAIT_MS = 4_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
-const LOGGED_ERRORS = 10; // and
-const LOGGED_TEXT_LENGTH = 4_000; // characters of each text, because CloudWatch cuts long log entries
+const LOGGED_ERRORS = 10; // at most, as CloudWatch cuts long log entries
+const LOGGED_TEXT_LENGTH = 4_000; // characters of each text, for the same reason
 
 type LambdaContext = Partial<Context> | undefined;
 
@@ -108,14 +108,10 @@ function retryToken(retries: number, waitMs: number) {
 
 // The SDK's own request time-out ends where the answer begins, but a body may stop or drip. TimeoutError is the name by
 // which the SDK knows to try again; this step is inside of its retries.
-client.middlewareStack.add((next) => (args) => within(attemptTimeout(), "TimeoutError", next(args)), {
-  step: "finalizeRequest",
-  priority: "low",
-});
-
-function attemptTimeout(): number {
-  return Math.min(ATTEMPT_TIMEOUT_MS, timeLeft() / 2);
-}
+client.middlewareStack.add(
+  (next) => (args) => within(Math.min(ATTEMPT_TIMEOUT_MS, timeLeft() / 2), "TimeoutError", next(args)),
+  { step: "finalizeRequest", priority: "low" },
+);
 
 /**
  * Decides about one new VPN connection, and ends the user's older ones.
@@ -148,9 +144,8 @@ export const handler = (async (event: unknown, context?: Partial<Context>): Prom
 /** Returns a reason for the administrator, a denial for the user, empty to allow, and what else the log is to tell. */
 async function decide(event: unknown, context: LambdaContext) {
   const nothing = { terminated: [], notTerminated: [], errors: [] };
-  if (wrongSettings.length > 0) {
-    return { reason: wrongSettings.join("; "), denial: USER_MESSAGES.wrongSetting, ...nothing };
-  }
+  const wrong = wrongSettings.join("; ");
+  if (wrong !== "") return { reason: wrong, denial: USER_MESSAGES.wrongSetting, ...nothing };
   const request = validate(event);
   if (typeof request === "string") return { reason: request, denial: USER_MESSAGES.invalidRequest, ...nothing };
   // Two empty user names are not the same user: taking them for one would end everybody's connection.
@@ -242,21 +237,17 @@ export const sweep = (async (event: unknown, context?: Partial<Context>): Promis
 type Choice = (connections: ClientVpnConnection[], areAll: boolean) => ClientVpnConnection[];
 
 /** Reads an endpoint's connections and ends the chosen ones, as far as there is time. Returns what became of them. */
-async function endExcess(
-  endpointId: string,
-  filters: Filter[],
-  choice: Choice,
-  context: LambdaContext,
-  atMostMs: number,
-) {
-  const connections = new Map<unknown, ClientVpnConnection>();
+async function endExcess(endpointId: string, filters: Filter[], choice: Choice, context: LambdaContext, maxMs: number) {
+  const connections = new Map<string, ClientVpnConnection>();
   let excess: string[] = [];
   const terminated = new Set<string>();
   const errors: { connectionId?: string; code: string; message: string }[] = [];
   const work = async (signal: AbortSignal) => {
     try {
       for await (const connection of activeConnections(endpointId, filters, signal)) {
-        connections.set(connection.ConnectionId ?? connection, connection);
+        // Without its id, it may be one of the others: it must not count as one more.
+        if (connection.ConnectionId) connections.set(connection.ConnectionId, connection);
+        else errors.push({ code: "UnexpectedAnswer", message: "EC2 gave a connection without its id" });
       }
     } catch (error) {
       errors.push(toLoggedError(error));
@@ -277,7 +268,7 @@ async function endExcess(
     await Promise.all(Array.from({ length: TERMINATIONS_AT_ONCE }, terminateFromQueue));
   };
   try {
-    await inTime(context, atMostMs, work);
+    await inTime(context, maxMs, work);
   } catch (error) {
     errors.push(toLoggedError(error));
   }
@@ -327,7 +318,6 @@ function newestFirst(connections: ClientVpnConnection[]): ClientVpnConnection[] 
 
 /** Returns when the connection has been ended or was gone already; throws when it could not be ended. */
 async function terminate(endpointId: string, connectionId: string, abortSignal: AbortSignal): Promise<void> {
-  if (connectionId === "") throw errorNamed("UnexpectedAnswer", "EC2 gave a connection without its id");
   const input = { ClientVpnEndpointId: endpointId, ConnectionId: connectionId };
   try {
     const answer = await client.send(new TerminateClientVpnConnectionsCommand(input), { abortSignal });
@@ -344,10 +334,10 @@ async function terminate(endpointId: string, connectionId: string, abortSignal: 
  * Runs work that calls EC2, and rejects at the deadline whatever becomes of it: the SDK that the Lambda runtime carries
  * may be too old to wake from a retry's wait when the signal aborts.
  */
-async function inTime(context: LambdaContext, atMostMs: number, work: (signal: AbortSignal) => Promise<void>) {
+async function inTime(context: LambdaContext, maxMs: number, work: (signal: AbortSignal) => Promise<void>) {
   const remaining =
     typeof context?.getRemainingTimeInMillis === "function" ? context.getRemainingTimeInMillis() : CLIENT_VPN_WAITS_MS;
-  const left = Math.min(remaining, atMostMs) - RESERVE_MS;
+  const left = Math.min(remaining, maxMs) - RESERVE_MS;
   if (left < SHORTEST_CALL_MS) throw errorNamed("DeadlineExceeded", "no time left to call EC2");
   const controller = new AbortController();
   // Each attempt under way listens to it, and Node would warn of more than ten.

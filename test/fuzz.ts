@@ -1,7 +1,7 @@
 // npm run fuzz -- --runs N [--seed S] [--lanes L]: the properties of the test suite, on more cases, from another seed.
 
 import { parseArgs } from "node:util";
-import { tryEvents, tryFaults } from "./properties.ts";
+import { tryEvents, tryFaults, trySweeps } from "./properties.ts";
 import { count, progress, table } from "./report.ts";
 
 const { values } = parseArgs({
@@ -18,6 +18,7 @@ try {
   for (const [what, tryAll] of [
     ["events", tryEvents],
     ["faults", tryFaults],
+    ["faults in sweeps", trySweeps],
   ] as const) {
     let runs = 0;
     const tally = await tryAll(options, () => {

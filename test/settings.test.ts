@@ -243,7 +243,7 @@ test("settings that are empty are as if they were not there", async () => {
 describe("a wrong setting", () => {
   const wrong: [name: string, value: string, expected: string][] = [
     ...["0", "-1", "1.5", "01", "+2", " 2", "2 ", "1e3", "two", "Infinity", "²"].map(
-      (value): (typeof wrong)[number] => ["MAX_CONNECTIONS_PER_USER", value, "a whole number from 1"],
+      (value): (typeof wrong)[number] => ["MAX_CONNECTIONS_PER_USER", value, "an integer from 1"],
     ),
     ...["Deny", "ALLOW", "true", "no"].map((value): (typeof wrong)[number] => ["ON_FAILURE", value, "deny or allow"]),
     ...["IGNORE_USERNAME_CASE", "DRY_RUN"].flatMap((name) =>

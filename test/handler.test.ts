@@ -7,7 +7,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import { mockClient } from "aws-sdk-client-mock";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { handler } from "../src/handler.ts";
+import { handler, sweep } from "../src/handler.ts";
 import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
 import { ENDPOINT_ID } from "./ec2.ts";
 import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
@@ -425,6 +425,15 @@ describe("the deadline", () => {
     expect(delays).toHaveLength(1);
     expect(delays[0]).toBeGreaterThan(28_900);
     expect(delays[0]).toBeLessThanOrEqual(29_000);
+  });
+
+  test("of a sweep is one second before the function's, however long that is", async () => {
+    const setTimeout = vi.spyOn(globalThis, "setTimeout");
+    listed();
+    await sweep({ "endpoint-id": ENDPOINT_ID }, { getRemainingTimeInMillis: () => 900_000 });
+    const delays = setTimeout.mock.calls.map(([, ms]) => ms);
+    setTimeout.mockRestore();
+    expect(delays).toStrictEqual([899_000]);
   });
 
   test("leaves no timer behind that would keep a process alive", async () => {

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { benchColdStart } from "./bench-cold-start.ts";
 import { benchStorm } from "./bench-storm.ts";
+import { numberFrom } from "./report.ts";
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -16,13 +17,9 @@ const { positionals, values } = parseArgs({
 });
 
 if (positionals[0] === "storm") {
-  const users = values.users === undefined ? undefined : Number(values.users);
-  await benchStorm({
-    scale: Number(values.scale),
-    users,
-    seconds: Number(values.seconds),
-    older: Number(values.older),
-  });
+  const users = values.users === undefined ? undefined : numberFrom(values.users, 1);
+  const [seconds, older] = [numberFrom(values.seconds, 0), numberFrom(values.older, 0)];
+  await benchStorm({ scale: numberFrom(values.scale, 0.01), users, seconds, older });
 } else {
   await benchColdStart(values.json);
 }

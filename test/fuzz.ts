@@ -2,7 +2,7 @@
 
 import { parseArgs } from "node:util";
 import { tryEvents, tryFaults, trySweeps } from "./properties.ts";
-import { count, progress, table } from "./report.ts";
+import { count, numberFrom, progress, table } from "./report.ts";
 
 const { values } = parseArgs({
   options: {
@@ -11,7 +11,12 @@ const { values } = parseArgs({
     lanes: { type: "string", default: "8" },
   },
 });
-const options = { runs: Number(values.runs), seed: Number(values.seed), lanes: Number(values.lanes) };
+const options = {
+  runs: numberFrom(values.runs, 1),
+  seed: numberFrom(values.seed, 0),
+  lanes: numberFrom(values.lanes, 1),
+};
+const step = Math.max(100, Math.ceil(options.runs / 10));
 
 console.log(`seed ${options.seed}, ${options.lanes} lanes; the same two numbers make the same cases again`);
 try {
@@ -22,7 +27,7 @@ try {
   ] as const) {
     let runs = 0;
     const tally = await tryAll(options, () => {
-      if (++runs % 500 === 0) progress(`${what}: ${count(runs)} of ${count(options.runs)} runs`);
+      if (++runs % step === 0) progress(`${what}: ${count(runs)} of ${count(options.runs)} runs`);
     });
     progress("");
     console.log(`\n${count(runs)} runs with random ${what}: nothing found\n`);

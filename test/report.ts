@@ -1,6 +1,14 @@
-/** What the benchmarks print with: tables on standard output, progress on standard error. */
+/** What the benchmarks and the fuzzing share: tables on standard output, progress on standard error, arguments. */
 
 let shownKind = "";
+
+/** Returns the number in a command's argument; ends the command where it is none, or below the least possible. */
+export function numberFrom(argument: string, least: number): number {
+  const number = Number(argument);
+  if (argument.trim() !== "" && number >= least) return number;
+  console.error(`expected a number from ${least}, got "${argument}"`);
+  process.exit(2);
+}
 
 export function table(header: string[], rows: string[][]): void {
   const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));

@@ -195,7 +195,7 @@ function print({ users, seconds, older }: Storm, limits: Limits, best: Outcome, 
       seconds2(mean(outcome)),
       ratio(mean(outcome), mean(best)),
       seconds2(median(outcome.waits)),
-      seconds2(Math.max(...outcome.waits)),
+      seconds2(Math.max(0, ...outcome.waits)),
     ]),
   );
 }

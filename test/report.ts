@@ -19,7 +19,7 @@ export function table(header: string[], rows: string[][]): void {
 }
 
 export function ratio(figure: number | undefined, base: number | undefined): string {
-  return figure === undefined || base === undefined ? "" : `${(figure / base).toFixed(2)}x`;
+  return figure === undefined || !base ? "" : `${(figure / base).toFixed(2)}x`;
 }
 
 export function count(n: number): string {

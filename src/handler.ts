@@ -81,6 +81,8 @@ type LambdaContext = Partial<Context> | undefined;
 /** Tells what the SDK calls back, without saying on whose behalf, the deadline of its caller. */
 const deadlineOfCaller = new AsyncLocalStorage<number>();
 
+const retryToken = (retries: number, waitMs: number) => ({ getRetryCount: () => retries, getRetryDelay: () => waitMs });
+
 /**
  * Region, credentials and AWS_ENDPOINT_URL_EC2 come from the environment. The retry strategy is our own because the SDK's
  * give up after three attempts, and draw on a quota that one bad minute of EC2 leaves empty for the container's next users.
@@ -101,10 +103,6 @@ const client = new EC2Client({
     recordSuccess() {},
   },
 });
-
-function retryToken(retries: number, waitMs: number) {
-  return { getRetryCount: () => retries, getRetryDelay: () => waitMs };
-}
 
 // The SDK's own request time-out ends where the answer begins, but a body may stop or drip. TimeoutError is the name by
 // which the SDK knows to try again; this step is inside of its retries.
@@ -192,6 +190,9 @@ function filtersFor(username: string): Filter[] {
   return [{ Name: "username", Values: [...new Set([username, escaped])] }];
 }
 
+/** User names for which this gives the same are one user's. */
+const comparable = (username: string) => (IGNORE_USERNAME_CASE ? username.toLowerCase() : username);
+
 function isOlder({ ConnectionId, Username }: ClientVpnConnection, request: ClientConnectRequest): boolean {
   if (ConnectionId === request["connection-id"]) return false;
   if (Username) return comparable(Username) === comparable(request.username);
@@ -227,7 +228,7 @@ export const sweep = (async (event: unknown, context?: Partial<Context>): Promis
     });
   const { active, excess, done } = await endExcess(endpointId, [], tooOld, context, Number.POSITIVE_INFINITY);
   const [error] = done.errors;
-  const dryRun = DRY_RUN ? { dryRun: { terminated: excess } } : {};
+  const dryRun = DRY_RUN && { dryRun: { terminated: excess } };
   log(error === undefined, startedAt, { "endpoint-id": endpointId, active, ...done, ...dryRun });
   if (error !== undefined) throw errorNamed("IncompleteSweep", `${error.code}: ${error.message}; see the log entry`);
   return { "endpoint-id": endpointId, active, terminated: done.terminated };
@@ -303,11 +304,6 @@ function checkEndpoint(answeredFor: string | undefined, endpointId: string): voi
   throw errorNamed("UnexpectedAnswer", `EC2 answered for another endpoint, ${answeredFor}`);
 }
 
-/** User names for which this gives the same are one user's. */
-function comparable(username: string): string {
-  return IGNORE_USERNAME_CASE ? username.toLowerCase() : username;
-}
-
 /** EC2 gives the time in seconds, as text that sorts. Within a second the id decides, so that it does the same each time. */
 function newestFirst(connections: ClientVpnConnection[]): ClientVpnConnection[] {
   const order = (a = "", b = "") => Number(a > b) - Number(a < b);
@@ -351,7 +347,7 @@ async function inTime(context: LambdaContext, maxMs: number, work: (signal: Abor
   }
 }
 
-/** Returns how long it is to the deadline of the work that calls this, in ms. */
+/** In ms, to the deadline of the work that calls this. */
 function timeLeft(): number {
   return (deadlineOfCaller.getStore() ?? 0) - performance.now();
 }

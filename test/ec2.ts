@@ -29,7 +29,7 @@ export interface Connection {
  * - `hang`: no answer; `reset`: the socket is reset; `drip`: an endless body, a byte at a time; `stall`: half a body,
  *   then silence; `truncate`: half a body, then the socket is closed; `not-xml`: a 200 with something else;
  *   `empty`: a 200 without a body;
- * - `another-endpoint`: an answer as if for another endpoint; of TerminateClientVpnConnections, which ends nobody;
+ * - `another-endpoint`: an answer for another endpoint: the connections listed are others, or nobody here is ended;
  * - for DescribeClientVpnConnections, `endless`: a page after which there is always another one; `same-token`: a page whose
  *   token leads to itself; `duplicates`: each row twice; `without ...`: rows that lack this element; `odd-statuses`: all
  *   rows have a status that the API does not document;
@@ -106,7 +106,7 @@ export interface Request {
 export const ENDPOINT_ID = "cvpn-endpoint-0f13eab7f860433cc";
 const ANOTHER_ENDPOINT = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
 const ODD_STATUS = "suspended";
-const NOT_SENT_WHOLE = new Set<Fault>(["drip", "stall", "truncate", "not-xml", "empty"]);
+const NOT_SHOWN = new Set<Fault>(["drip", "stall", "truncate", "not-xml", "empty", "another-endpoint"]);
 
 const XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/";
 const HOUR_MS = 3_600_000;
@@ -319,7 +319,7 @@ export class LoopbackEc2 {
     const isLast = end >= rows.length && fault !== "endless" && fault !== "same-token";
     const next = isLast ? "" : tokenOf(end);
     const items = page.map((row) => toXml(row, fault)).join("");
-    if (fault === undefined || !NOT_SENT_WHOLE.has(fault)) for (const row of page) this.shown.add(row);
+    if (fault === undefined || !NOT_SHOWN.has(fault)) for (const row of page) this.shown.add(row);
     return (
       `<DescribeClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
       (page.length > 0
@@ -365,9 +365,9 @@ export class LoopbackEc2 {
       let current = "terminating";
       if (fault === "failed-to-terminate") {
         current = row.status = fault;
-      } else if (fault === "odd-status" || fault === "another-endpoint") {
+      } else if (fault === "odd-status") {
         current = ODD_STATUS;
-      } else {
+      } else if (fault !== "another-endpoint") {
         row.status = "terminated";
         row.endedAt = new Date();
       }
@@ -454,7 +454,7 @@ function toXml(row: Connection, fault: Fault | undefined): string {
       fault === "another-endpoint" ? ANOTHER_ENDPOINT : row.endpointId,
     ),
     timestamp: element("timestamp", timestamp(new Date())),
-    connectionId: element("connectionId", row.connectionId),
+    connectionId: element("connectionId", fault === "another-endpoint" ? `${row.connectionId}f` : row.connectionId),
     username: row.username === undefined ? "" : element("username", row.username),
     connectionEstablishedTime: element("connectionEstablishedTime", timestamp(row.establishedAt)),
     traffic: ["ingressBytes", "egressBytes", "ingressPackets", "egressPackets"]

@@ -180,7 +180,7 @@ function replaceExports(code, names, replacement) {
  * @param {RegExp} pattern
  * @param {(match: string, ...groups: string[]) => string} replacement
  */
-function replaceAll(code, pattern, replacement) {
+export function replaceAll(code, pattern, replacement) {
   if (code.search(pattern) === -1) throw new Error(`there is no ${pattern}`);
   return code.replace(pattern, replacement);
 }

@@ -114,19 +114,9 @@ const aSweepCase: fc.Arbitrary<SweepCase> = fc.record({
   ),
 });
 
-/** How many connections a user may have in a lane. */
-function limitOf(lane: number): number {
-  return (lane % 2) + 1;
-}
-
 /** Tries random faults over random connections. Rejects with the smallest case that fails, its seed and its path. */
-export async function tryFaults(options: Options, onRun: () => void = () => {}): Promise<Tally> {
-  const tally: Tally = {};
-  await inLanes(options, aCase, async (ec2, lambda, oneCase, lane) => {
-    onRun();
-    await checkCase(ec2, lambda, oneCase, limitOf(lane), tally);
-  });
-  return tally;
+export function tryFaults(options: Options, onRun?: () => void): Promise<Tally> {
+  return inLanes(options, aCase, checkCase, onRun);
 }
 
 /** Gives EC2 its weather. Returns a function that tells how often a page's token has led to itself. */
@@ -150,7 +140,7 @@ function prepare(ec2: LoopbackEc2, { wildcards, pageSize, faults }: Weather, tal
   return () => sameToken;
 }
 
-async function checkCase(ec2: LoopbackEc2, lambda: Lambda, oneCase: Case, limit: number, tally: Tally): Promise<void> {
+async function checkCase({ ec2, lambda, limit, tally }: Lane, oneCase: Case): Promise<void> {
   const sameToken = prepare(ec2, oneCase, tally);
   const { username, remaining } = oneCase;
   const rows = oneCase.connections.map((row) => ({ owner: row.owner, row: connect(ec2, oneCase, row) }));
@@ -168,7 +158,6 @@ async function checkCase(ec2: LoopbackEc2, lambda: Lambda, oneCase: Case, limit:
     assert.ok(left.length < limit, `allows while ${left.length} older connections that it was shown are still there`);
   }
   assert.ok(sameToken() <= 2, `goes on after the same page token came ${sameToken()} times`);
-  assert.equal(lambda.output, "", "wrote something outside of its log entry");
 
   count(tally, response.allow ? "allowed" : "denied");
   count(tally, "connections ended", ended.size);
@@ -186,24 +175,18 @@ function checkEnded(ec2: LoopbackEc2, { terminated, notTerminated }: Entry): Set
 }
 
 /** The same for sweeps. */
-export async function trySweeps(options: Options, onRun: () => void = () => {}): Promise<Tally> {
-  const tally: Tally = {};
-  await inLanes(options, aSweepCase, async (ec2, lambda, oneCase, lane) => {
-    onRun();
-    await checkSweep(ec2, lambda, oneCase, limitOf(lane), tally);
-  });
-  return tally;
+export function trySweeps(options: Options, onRun?: () => void): Promise<Tally> {
+  return inLanes(options, aSweepCase, checkSweep, onRun);
 }
 
-async function checkSweep(ec2: LoopbackEc2, lambda: Lambda, oneCase: SweepCase, limit: number, tally: Tally) {
+async function checkSweep({ ec2, lambda, limit, tally }: Lane, oneCase: SweepCase): Promise<void> {
   const sameToken = prepare(ec2, oneCase, tally);
   for (const { username, status, second } of oneCase.connections) {
     const establishedAt = new Date(1_700_000_000_000 + second * 1_000);
     ec2.connect({ connectionId: `cvpn-connection-${nextId()}`, username, status, establishedAt, filterUsername: "x" });
   }
   // A status that EC2 hides or invents does not say that a connection has ended.
-  const hides = (...faults: Fault[]) =>
-    oneCase.faults.DescribeClientVpnConnections.some(({ fault }) => fault !== "none" && faults.includes(fault));
+  const hides = (...faults: Fault[]) => hasInLookUp(oneCase, ...faults);
   const live = ec2.connections.filter(isLive);
   const maybeLive = hides("odd-statuses", "without status") ? [...ec2.connections] : live;
   const startedAt = performance.now();
@@ -235,7 +218,6 @@ async function checkSweep(ec2: LoopbackEc2, lambda: Lambda, oneCase: SweepCase, 
     }
   }
   assert.ok(sameToken() <= 2, `goes on after the same page token came ${sameToken()} times`);
-  assert.equal(lambda.output, "", "wrote something outside of its log entry");
   count(tally, isComplete ? "complete" : "incomplete");
   count(tally, "connections ended", ended.size);
 }
@@ -245,11 +227,12 @@ function isNewer(a: Connection, b: Connection): boolean {
   return timeOfA === timeOfB ? a.connectionId < b.connectionId : timeOfA > timeOfB;
 }
 
-function connect(ec2: LoopbackEc2, { username, faults }: Case, { owner, other, status }: Row): Connection {
+function connect(ec2: LoopbackEc2, oneCase: Case, { owner, other, status }: Row): Connection {
+  const { username } = oneCase;
   const connectionId = owner === "the new connection" ? CONNECTION_ID : `cvpn-connection-${nextId()}`;
   if (!owner.startsWith("another")) return enter(username);
   // A stranger whose name is the user's but for backslashes cannot be told from the user where EC2 names neither.
-  const named = owner === "another" && !faults.DescribeClientVpnConnections.some(({ fault }) => fault === HIDES_NAMES);
+  const named = owner === "another" && !hasInLookUp(oneCase, "without username");
   const bare = (name: string) => name.replaceAll("\\", "");
   return enter(other === username || (!named && bare(other) === bare(username)) ? "somebody else" : other);
 
@@ -265,7 +248,9 @@ function* play(script: Script): Generator<Fault | undefined, undefined> {
   }
 }
 
-const HIDES_NAMES = "without username" satisfies Fault;
+function hasInLookUp({ faults }: Weather, ...any: Fault[]): boolean {
+  return faults.DescribeClientVpnConnections.some(({ fault }) => fault !== "none" && any.includes(fault));
+}
 
 function isLive({ status }: Connection): boolean {
   return status === "active" || status === "failed-to-terminate";
@@ -302,23 +287,22 @@ function withField({ field, value }: { field: string; value: unknown }): unknown
 }
 
 /** Tries random events. Rejects with the smallest one that fails, its seed and its path. */
-export async function tryEvents(options: Options, onRun: () => void = () => {}): Promise<Tally> {
-  const tally: Tally = {};
-  await inLanes(options, anEvent, async (ec2, lambda, event) => {
-    onRun();
-    ec2.reset();
-    const isValid = isValidRequest(event);
-    if (isValid) ec2.endpointId = String(Object(event)["endpoint-id"]);
-    const { response, log } = await lambda.invoke(event, { remaining: 30_000 });
-    const entry = checkAnswer(response, log);
-    assert.deepEqual(entry.terminated, []);
-    assert.equal(response.allow, isValid);
-    const username = isValid ? (Object(event).username ?? "") : "";
-    assert.equal(ec2.requests.length, username === "" ? 0 : 1);
-    count(tally, isValid ? "valid" : "invalid");
-    if (isValid && !isDeepStrictEqual(event, connectEvent())) count(tally, "valid, but odd");
-  });
-  return tally;
+export function tryEvents(options: Options, onRun?: () => void): Promise<Tally> {
+  return inLanes(options, anEvent, checkEvent, onRun);
+}
+
+async function checkEvent({ ec2, lambda, tally }: Lane, event: unknown): Promise<void> {
+  ec2.reset();
+  const isValid = isValidRequest(event);
+  if (isValid) ec2.endpointId = String(Object(event)["endpoint-id"]);
+  const { response, log } = await lambda.invoke(event, { remaining: 30_000 });
+  const entry = checkAnswer(response, log);
+  assert.deepEqual(entry.terminated, []);
+  assert.equal(response.allow, isValid);
+  const username = isValid ? (Object(event).username ?? "") : "";
+  assert.equal(ec2.requests.length, username === "" ? 0 : 1);
+  count(tally, isValid ? "valid" : "invalid");
+  if (isValid && !isDeepStrictEqual(event, connectEvent())) count(tally, "valid, but odd");
 }
 
 /** The rule of schema v3, in other words than the handler's. */
@@ -346,28 +330,41 @@ function checkAnswer(response: { allow: boolean }, log: { level: string; message
   return entry;
 }
 
+interface Lane {
+  ec2: LoopbackEc2;
+  lambda: Lambda;
+  /** How many connections a user may have. */
+  limit: number;
+  tally: Tally;
+}
+
 /** Divides the runs among the lanes, each with a seed of its own that follows from the given one. */
 async function inLanes<T>(
   { runs, seed, lanes }: Options,
   arbitrary: fc.Arbitrary<T>,
-  check: (ec2: LoopbackEc2, lambda: Lambda, value: T, lane: number) => Promise<void>,
-): Promise<void> {
-  const run = async (lane: number) => {
+  check: (lane: Lane, value: T) => Promise<void>,
+  onRun: () => void = () => {},
+): Promise<Tally> {
+  const tally: Tally = {};
+  const run = async (number: number) => {
+    const limit = (number % 2) + 1;
     const ec2 = await new LoopbackEc2().start();
-    const lambda = await Lambda.start(`${DIST}index.mjs`, {
-      ...ec2.env,
-      MAX_CONNECTIONS_PER_USER: String(limitOf(lane)),
-    });
+    const lambda = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, MAX_CONNECTIONS_PER_USER: String(limit) });
     try {
-      const property = fc.asyncProperty(arbitrary, (value) => check(ec2, lambda, value, lane));
-      await fc.assert(property, { numRuns: Math.ceil(runs / lanes), seed: seed + lane, includeErrorInReport: true });
+      const property = fc.asyncProperty(arbitrary, async (value) => {
+        onRun();
+        await check({ ec2, lambda, limit, tally }, value);
+        assert.equal(lambda.output, "", "wrote something outside of its log entry");
+      });
+      await fc.assert(property, { numRuns: Math.ceil(runs / lanes), seed: seed + number, includeErrorInReport: true });
     } finally {
       await lambda.stop();
       await ec2.close();
     }
   };
-  const outcomes = await Promise.allSettled(Array.from({ length: lanes }, (_, lane) => run(lane)));
+  const outcomes = await Promise.allSettled(Array.from({ length: lanes }, (_, number) => run(number)));
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+  return tally;
 }
 
 let lastId = 0;

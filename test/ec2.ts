@@ -69,6 +69,12 @@ export const THROTTLED = {
   message: "Request limit exceeded.",
 } satisfies ErrorDocument;
 
+export const REFUSED = {
+  status: 403,
+  code: "UnauthorizedOperation",
+  message: "You are not authorized",
+} satisfies ErrorDocument;
+
 /** What EC2 answers when the caller's clock is wrong; the SDK corrects its clock by the date, and tries again. */
 export function clockSkewed(byMs: number): ErrorDocument {
   const date = new Date(Date.now() + byMs).toUTCString();

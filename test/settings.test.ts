@@ -1,31 +1,16 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ALLOWED, expectValidAnswer } from "./answers.ts";
-import { type Connection, LoopbackEc2 } from "./ec2.ts";
+import { builtForTest, statuses, useEc2 } from "./built.ts";
+import { type Connection, REFUSED } from "./ec2.ts";
 import { CONNECTION_ID, connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import type { Lambda } from "./lambda.ts";
 
 // The built file with each setting, in a process of its own, over HTTP.
 
-const REFUSED = { status: 403, code: "UnauthorizedOperation", message: "You are not authorized" };
+const ec2 = useEc2();
 
-const ec2 = new LoopbackEc2();
-const started: Lambda[] = [];
-
-beforeAll(() => ec2.start());
-afterAll(() => ec2.close());
-beforeEach(() => ec2.reset());
-
-afterEach(async () => {
-  for (const lambda of started.splice(0)) {
-    await lambda.stop();
-    expect(lambda.output).toBe("");
-  }
-});
-
-async function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
-  const lambda = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, ...settings });
-  started.push(lambda);
-  return lambda;
+function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
+  return builtForTest({ ...ec2.env, ...settings });
 }
 
 /** Connects alice, and takes the one log entry. */
@@ -41,10 +26,6 @@ async function connectWith(settings: Record<string, string>, event: unknown = co
 
 function connected(secondsAgo: number, connection: Partial<Connection> = {}): Connection {
   return ec2.connect({ establishedAt: new Date(Date.now() - secondsAgo * 1_000), ...connection });
-}
-
-function statuses(connections: Connection[]): string[] {
-  return connections.map(({ status }) => status);
 }
 
 describe("MAX_CONNECTIONS_PER_USER", () => {

@@ -1,39 +1,25 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ALLOWED } from "./answers.ts";
-import { type Connection, ENDPOINT_ID, LoopbackEc2, THROTTLED } from "./ec2.ts";
+import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "./built.ts";
+import { type Connection, ENDPOINT_ID, REFUSED, THROTTLED } from "./ec2.ts";
 import { connectEvent } from "./events.ts";
-import { DIST, InvocationError, Lambda } from "./lambda.ts";
+import { InvocationError, type Lambda } from "./lambda.ts";
 
 // The sweep of the built file, in a process of its own, over HTTP.
 
 const INPUT = { "endpoint-id": ENDPOINT_ID };
-const REFUSED = { status: 403, code: "UnauthorizedOperation", message: "You are not authorized" };
 
-const ec2 = new LoopbackEc2();
+const ec2 = useEc2();
 let lambda: Lambda;
-const others: Lambda[] = [];
 
 beforeAll(async () => {
-  await ec2.start();
-  lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+  lambda = await startBuilt(ec2.env);
 });
 
-afterAll(async () => {
-  await lambda.stop();
-  await ec2.close();
-  expect(lambda.output).toBe("");
-});
+afterAll(() => stopBuilt(lambda));
 
-beforeEach(() => ec2.reset());
-
-afterEach(async () => {
-  for (const other of others.splice(0)) await other.stop();
-});
-
-async function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
-  const other = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, ...settings });
-  others.push(other);
-  return other;
+function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
+  return builtForTest({ ...ec2.env, ...settings });
 }
 
 /** Sweeps, and checks that the one log entry says the same as the result. */
@@ -61,10 +47,6 @@ async function failingSweep(remaining = 60_000) {
 function connected(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}): Connection {
   const establishedAt = new Date(Date.now() - secondsAgo * 1_000);
   return ec2.connect({ username, filterUsername: username ?? "unnamed", establishedAt, ...fields });
-}
-
-function statuses(connections: Connection[]): string[] {
-  return connections.map(({ status }) => status);
 }
 
 describe("a sweep", () => {
@@ -163,8 +145,7 @@ describe("a sweep", () => {
 
   test("works in the file to paste as well", async () => {
     const rows = [connected("alice", 20), connected("alice", 10)];
-    const pasted = await Lambda.start(`${DIST}paste.mjs`, ec2.env);
-    others.push(pasted);
+    const pasted = await builtForTest(ec2.env, "paste.mjs");
     expect((await sweep(pasted)).result.terminated).toStrictEqual([rows[0]?.connectionId]);
   });
 

@@ -1,26 +1,20 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
-import { type Connection, clockSkewed, type Fault, LoopbackEc2, THROTTLED, TokenBucket } from "./ec2.ts";
+import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "./built.ts";
+import { clockSkewed, type Fault, THROTTLED, TokenBucket } from "./ec2.ts";
 import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import type { Lambda } from "./lambda.ts";
 
 // The built file, in a process of its own, over HTTP. One process serves all tests, as a warm container does.
 
-const ec2 = new LoopbackEc2();
+const ec2 = useEc2();
 let lambda: Lambda;
 
 beforeAll(async () => {
-  await ec2.start();
-  lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+  lambda = await startBuilt(ec2.env);
 });
 
-afterAll(async () => {
-  await lambda.stop();
-  await ec2.close();
-  expect(lambda.output).toBe("");
-});
-
-beforeEach(() => ec2.reset());
+afterAll(() => stopBuilt(lambda));
 
 /** Invokes the built handler, and checks what holds for every answer and its log entry. */
 async function connect(event: unknown, remaining = 30_000) {
@@ -36,10 +30,6 @@ async function connect(event: unknown, remaining = 30_000) {
 
 function calls(): string[] {
   return ec2.requests.map(({ action }) => action.replace("ClientVpnConnections", ""));
-}
-
-function statuses(connections: Connection[]): string[] {
-  return connections.map(({ status }) => status);
 }
 
 describe("one session per user", () => {
@@ -385,15 +375,10 @@ describe("faults that stay", () => {
 
 describe("the environment", () => {
   async function connectWith(env: Record<string, string>, event = connectEvent()) {
-    const other = await Lambda.start(`${DIST}index.mjs`, env);
-    try {
-      const invocation = await other.invoke(event, { remaining: 2_500 });
-      expectValidAnswer(invocation.response);
-      expect(other.output).toBe("");
-      return invocation;
-    } finally {
-      await other.stop();
-    }
+    const other = await builtForTest(env);
+    const invocation = await other.invoke(event, { remaining: 2_500 });
+    expectValidAnswer(invocation.response);
+    return invocation;
   }
 
   test("with Lambda's JSON log format makes the log entry an object", async () => {

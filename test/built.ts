@@ -1,0 +1,34 @@
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from "vitest";
+import { type Connection, LoopbackEc2 } from "./ec2.ts";
+import { DIST, Lambda } from "./lambda.ts";
+
+/** Gives the tests of a file an EC2, which begins anew with each of them. */
+export function useEc2(): LoopbackEc2 {
+  const ec2 = new LoopbackEc2();
+  beforeAll(() => ec2.start());
+  beforeEach(() => ec2.reset());
+  afterAll(() => ec2.close());
+  return ec2;
+}
+
+/** Loads the built file with these environment variables, in a process of its own. */
+export async function startBuilt(env: Record<string, string>, file = "index.mjs"): Promise<Lambda> {
+  return await Lambda.start(`${DIST}${file}`, env);
+}
+
+/** Ends the process, which must have written nothing but log entries. */
+export async function stopBuilt(lambda: Lambda): Promise<void> {
+  await lambda.stop();
+  expect(lambda.output).toBe("");
+}
+
+/** The same for one test, at whose end the process ends too. */
+export async function builtForTest(env: Record<string, string>, file?: string): Promise<Lambda> {
+  const lambda = await startBuilt(env, file);
+  onTestFinished(() => stopBuilt(lambda));
+  return lambda;
+}
+
+export function statuses(connections: Connection[]): string[] {
+  return connections.map(({ status }) => status);
+}

@@ -31,10 +31,14 @@ export function entryOfTerminated(...terminated: string[]) {
     decision: "allow",
     reason: "older connections terminated",
     username: "alice",
+    commonName: "",
     endpointId: ENDPOINT_ID,
     connectionId: CONNECTION_ID,
     terminated,
+    terminatedCount: terminated.length,
     notTerminated: [],
+    notTerminatedCount: 0,
     errors: [],
+    errorCount: 0,
   };
 }

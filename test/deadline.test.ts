@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ALLOWED, expectValidAnswer } from "./answers.ts";
 import { type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
 import { connectEvent } from "./events.ts";
-import { DIST, type Invocation, Lambda } from "./lambda.ts";
+import { DIST, type Invocation, type InvokeOptions, Lambda } from "./lambda.ts";
 
 // Every test here waits for a deadline, so they wait together. Each has a user of its own, whose name says what EC2 does
 // to the calls for that user.
@@ -93,11 +93,78 @@ describe.concurrent.each(["index.mjs", "paste.mjs"])("dist/%s", (file) => {
     expect(errors).toStrictEqual([{ code: "RequestLimitExceeded", message: "Request limit exceeded." }]);
   }, 40_000);
 
-  test("denies within 29 s, after more than one try, when EC2 hangs and no context tells the time", async () => {
-    const callsBefore = ec2.requests.length;
-    const invocation = await lambda.invoke(connectEvent({ username: "hangs" }), {});
-    expectDenied(invocation, 29_500);
-    expect(invocation.durationMs).toBeGreaterThan(20_000);
-    expect(ec2.requests.length - callsBefore).toBeGreaterThan(4);
+  test.each<[string, InvokeOptions]>([
+    ["no context tells the time", {}],
+    ["the function has 15 minutes", { remaining: 900_000 }],
+  ])(
+    "denies within 29 s, after more than one try, when EC2 hangs and %s",
+    async (_, options) => {
+      const callsBefore = ec2.requests.length;
+      const invocation = await lambda.invoke(connectEvent({ username: "hangs" }), options);
+      expectDenied(invocation, 29_500);
+      expect(invocation.durationMs).toBeGreaterThan(20_000);
+      expect(ec2.requests.length - callsBefore).toBeGreaterThan(4);
+    },
+    40_000,
+  );
+
+  test("ends nobody in a sweep whose list is 30 s old, however long the function may run", async () => {
+    const busy = await new LoopbackEc2().start();
+    const sweeper = await Lambda.start(`${DIST}${file}`, busy.env);
+    try {
+      const rows = [20, 10].map((secondsAgo) =>
+        busy.connect({ establishedAt: new Date(Date.now() - secondsAgo * 1_000) }),
+      );
+      busy.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
+      const startedAt = performance.now();
+      await expect(sweeper.sweep({ "endpoint-id": busy.endpointId }, { remaining: 900_000 })).rejects.toThrow(
+        "Request",
+      );
+      expect(performance.now() - startedAt).toBeGreaterThan(20_000);
+      expect(performance.now() - startedAt).toBeLessThan(29_500);
+      expect(rows.map(({ status }) => status)).toStrictEqual(["active", "active"]);
+    } finally {
+      await sweeper.stop();
+      await busy.close();
+    }
+  }, 40_000);
+
+  test("waits by chance between half and all of 250 ms, then twice as long each time, and 4 s at the most", async () => {
+    const throttled = await new LoopbackEc2().start();
+    const waiting = await Lambda.start(`${DIST}${file}`, throttled.env);
+    const USERS = 60;
+    const LONGEST = [250, 500, 1_000, 2_000, 4_000, 4_000];
+    try {
+      const times = new Map<string, number>();
+      const untilSixth = (params: URLSearchParams) => {
+        const username = String(params.get("Filter.1.Value.1"));
+        const time = (times.get(username) ?? 0) + 1;
+        times.set(username, time);
+        return time <= LONGEST.length ? THROTTLED : undefined;
+      };
+      throttled.fail("DescribeClientVpnConnections", untilSixth, Number.POSITIVE_INFINITY);
+      const logins = Array.from({ length: USERS }, async (_, user) => {
+        // One after the other, so that what is measured is their waiting, not this machine's.
+        await new Promise((resolve) => setTimeout(resolve, user * 25));
+        return await waiting.invoke(connectEvent({ username: `user ${user}` }));
+      });
+      for (const { response } of await Promise.all(logins)) expect(response).toStrictEqual(ALLOWED);
+
+      const ofUsers = new Map<string, number[]>();
+      for (const { at, params } of throttled.requests) {
+        const username = String(params.get("Filter.1.Value.1"));
+        ofUsers.set(username, [...(ofUsers.get(username) ?? []), at]);
+      }
+      for (const [retry, longest] of LONGEST.entries()) {
+        const gaps = [...ofUsers.values()].map((at) => (at[retry + 1] ?? 0) - (at[retry] ?? 0));
+        expect(gaps).toHaveLength(USERS);
+        expect(Math.min(...gaps)).toBeGreaterThan(longest * 0.5 - 10);
+        expect(Math.min(...gaps)).toBeLessThan(longest * 0.65 + 60);
+        expect(Math.max(...gaps)).toBeGreaterThan(longest * 0.85);
+      }
+    } finally {
+      await waiting.stop();
+      await throttled.close();
+    }
   }, 40_000);
 });

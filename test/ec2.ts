@@ -4,7 +4,9 @@
  */
 
 import { createHash, createHmac, randomBytes } from "node:crypto";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { Socket } from "node:net";
 import { devNull } from "node:os";
 
 export type Action = "DescribeClientVpnConnections" | "TerminateClientVpnConnections";
@@ -15,11 +17,13 @@ export interface Connection {
   /** Undefined: the row comes without a user name, but the `username` filter still knows it. */
   username?: string | undefined;
   filterUsername: string;
-  commonName: string;
+  /** Undefined: the row comes without it. */
+  commonName: string | undefined;
   clientIp: string;
-  /** The API documents active, terminating, terminated and failed-to-terminate. */
+  /** The API documents active, terminating, terminated and failed-to-terminate. Empty: the row comes without it. */
   status: string;
-  establishedAt: Date;
+  /** A text is sent as it is; empty: the row comes without it. */
+  establishedAt: Date | string;
   endedAt?: Date;
 }
 
@@ -27,8 +31,9 @@ export interface Connection {
  * What can go wrong with one request:
  * - an error document with its HTTP status;
  * - `hang`: no answer; `reset`: the socket is reset; `drip`: an endless body, a byte at a time; `stall`: half a body,
- *   then silence; `truncate`: half a body, then the socket is closed; `not-xml`: a 200 with something else;
- *   `empty`: a 200 without a body;
+ *   then silence; `truncate`: half a body, then the socket is closed;
+ * - a 200 of something that is not EC2 and does nothing: `not-xml`; `empty`: without a body; `web-page`; `error-in-200`: an
+ *   error document; `other-document`: the answer to another action;
  * - `another-endpoint`: an answer for another endpoint: the connections listed are others, or nobody here is ended;
  * - for DescribeClientVpnConnections, `endless`: a page after which there is always another one; `same-token`: a page whose
  *   token leads to itself; `duplicates`: each row twice; `without ...`: rows that lack this element; `odd-statuses`: all
@@ -43,9 +48,33 @@ export interface ErrorDocument {
   code: string;
   message: string;
   headers?: Record<string, string>;
+  /** Instead of EC2's document. */
+  body?: string;
 }
 
-const OF_BOTH = ["hang", "reset", "drip", "stall", "truncate", "not-xml", "empty", "another-endpoint"] as const;
+/** The bodies of answers that are not EC2's. */
+const FOREIGN_BODIES = {
+  empty: "",
+  "not-xml": "upstream connect error",
+  "web-page": "<!DOCTYPE html><html><head><title>Sign in</title></head><body><p>Please sign in.</p></body></html>",
+  "error-in-200": "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>",
+  "other-document":
+    '<DescribeVpcsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><vpcSet/></DescribeVpcsResponse>',
+} as const;
+
+const OF_BOTH = [
+  "hang",
+  "reset",
+  "drip",
+  "stall",
+  "truncate",
+  "not-xml",
+  "empty",
+  "web-page",
+  "error-in-200",
+  "other-document",
+  "another-endpoint",
+] as const;
 
 export const FAULTS = {
   DescribeClientVpnConnections: [
@@ -55,6 +84,7 @@ export const FAULTS = {
     "duplicates",
     "without connectionId",
     "without username",
+    "without commonName",
     "without status",
     "without clientVpnEndpointId",
     "without connectionEstablishedTime",
@@ -105,6 +135,8 @@ export class TokenBucket {
 
 export interface Request {
   action: Action;
+  /** When it came, in ms of performance.now(). */
+  at: number;
   /** The form, name by name, as it came. */
   params: URLSearchParams;
 }
@@ -112,8 +144,9 @@ export interface Request {
 export const ENDPOINT_ID = "cvpn-endpoint-0f13eab7f860433cc";
 const ANOTHER_ENDPOINT = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
 const ODD_STATUS = "suspended";
-const NOT_SHOWN = new Set<Fault>(["drip", "stall", "truncate", "not-xml", "empty", "another-endpoint"]);
+const NOT_SHOWN = new Set<Fault>(["drip", "stall", "truncate", "another-endpoint"]);
 
+const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
 const XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/";
 const HOUR_MS = 3_600_000;
 
@@ -147,15 +180,31 @@ export class LoopbackEc2 {
   #byId = new Map<string, Connection>();
   /** All signed requests, in the order in which they came. */
   requests: Request[] = [];
+  /** How many came without a valid signature. */
+  refused = 0;
   #faults: { action: Action; choose: (params: URLSearchParams) => Fault | undefined; times: number }[] = [];
+  #sockets = new Set<Socket>();
+  #dead = new WeakSet<Socket>();
   /** The answers that a fault keeps from ending. */
   #stuck = new Set<ServerResponse>();
-  readonly #server = createServer((request, response) => {
-    this.#serve(request, response).catch((error) => {
-      console.error("loopback EC2 failed:", error);
-      response.destroy();
+  readonly #server: Server;
+  readonly #scheme: string;
+
+  /** With a key and a certificate (PEM), it speaks HTTPS, as EC2 does. */
+  constructor(tls?: { key: string; cert: string }) {
+    const listener = (request: IncomingMessage, response: ServerResponse) => {
+      this.#serve(request, response).catch((error) => {
+        console.error("loopback EC2 failed:", error);
+        response.destroy();
+      });
+    };
+    this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+    this.#scheme = tls === undefined ? "http" : "https";
+    this.#server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
     });
-  });
+  }
 
   async start(): Promise<this> {
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
@@ -179,9 +228,15 @@ export class LoopbackEc2 {
     this.#byUsername.clear();
     this.#byId.clear();
     this.requests = [];
+    this.refused = 0;
     this.#faults = [];
     for (const response of this.#stuck) response.destroy();
     this.#stuck.clear();
+  }
+
+  /** Never answers again on any of the sockets that are open now, and does not close them: they died without a word. */
+  killSockets(): void {
+    for (const socket of this.#sockets) this.#dead.add(socket);
   }
 
   /** How many sockets callers have open. */
@@ -194,7 +249,7 @@ export class LoopbackEc2 {
   get url(): string {
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("loopback EC2 is not listening");
-    return `http://127.0.0.1:${address.port}`;
+    return `${this.#scheme}://127.0.0.1:${address.port}`;
   }
 
   /** What points an unchanged AWS SDK or CLI here, as Lambda's environment points it to AWS. */
@@ -252,6 +307,7 @@ export class LoopbackEc2 {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks);
+    if (this.#dead.has(request.socket)) return;
     try {
       this.#checkSignature(request, body);
       const params = new URLSearchParams(body.toString("utf8"));
@@ -262,7 +318,7 @@ export class LoopbackEc2 {
       if (params.get("Version") !== "2016-11-15") {
         throw ec2Error(400, "InvalidAction", `The version ${params.get("Version")} is not known here.`);
       }
-      this.requests.push({ action, params });
+      this.requests.push({ action, at: performance.now(), params });
       if (params.get("DryRun") === "true") {
         throw ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
       }
@@ -275,21 +331,22 @@ export class LoopbackEc2 {
       if (fault === "hang" || fault === "stall" || fault === "drip") this.#stuck.add(response);
       if (fault === "hang") return;
       if (fault === "reset") return void request.socket.resetAndDestroy();
+      if (isForeign(fault)) return this.#send(response, 200, FOREIGN_BODIES[fault]);
       const answer =
         action === "DescribeClientVpnConnections" ? this.#describe(params, fault) : this.#terminate(params, fault);
-      this.#send(response, 200, answer, fault);
+      this.#send(response, 200, DECLARATION + answer, fault);
     } catch (error) {
       if (!(error instanceof Ec2Error)) throw error;
-      const { status, code, message, headers = {} } = error.document;
+      const { status, code, message, headers = {}, body } = error.document;
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
       const errors = `<Errors><Error>${element("Code", code)}${element("Message", message)}</Error></Errors>`;
-      this.#send(response, status, `<Response>${errors}${element("RequestID", requestId())}</Response>`);
+      const document = `${DECLARATION}<Response>${errors}${element("RequestID", requestId())}</Response>`;
+      this.#send(response, status, body ?? document);
     }
   }
 
-  #send(response: ServerResponse, status: number, xml: string, fault?: Fault): void {
-    const text = fault === "not-xml" ? "upstream connect error" : `<?xml version="1.0" encoding="UTF-8"?>\n${xml}`;
-    const body = Buffer.from(fault === "empty" ? "" : text);
+  #send(response: ServerResponse, status: number, text: string, fault?: Fault): void {
+    const body = Buffer.from(text);
     const half = body.subarray(0, body.length / 2);
     response.writeHead(status, { "content-type": "text/xml;charset=UTF-8", "x-amzn-requestid": requestId() });
     if (fault === "stall") {
@@ -406,6 +463,7 @@ export class LoopbackEc2 {
   #checkSignature(request: IncomingMessage, body: Buffer): void {
     const { authorization } = request.headers;
     if (authorization === undefined) {
+      this.refused++;
       throw ec2Error(403, "MissingAuthenticationToken", "Request is missing Authentication Token");
     }
     const [, accessKeyId, scope = "", signedHeaders = "", signature] =
@@ -417,6 +475,7 @@ export class LoopbackEc2 {
     const toSign = ["AWS4-HMAC-SHA256", request.headers["x-amz-date"], scope, sha256(canonical)].join("\n");
     const key = scope.split("/").reduce<string | Buffer>((k, part) => hmac(k, part), `AWS4${this.secretAccessKey}`);
     if (accessKeyId !== this.accessKeyId || hmac(key, toSign).toString("hex") !== signature) {
+      this.refused++;
       throw ec2Error(401, "AuthFailure", "AWS was not able to validate the provided access credentials");
     }
   }
@@ -462,13 +521,17 @@ function toXml(row: Connection, fault: Fault | undefined): string {
     timestamp: element("timestamp", timestamp(new Date())),
     connectionId: element("connectionId", fault === "another-endpoint" ? `${row.connectionId}f` : row.connectionId),
     username: row.username === undefined ? "" : element("username", row.username),
-    connectionEstablishedTime: element("connectionEstablishedTime", timestamp(row.establishedAt)),
+    connectionEstablishedTime:
+      row.establishedAt === "" ? "" : element("connectionEstablishedTime", timestamp(row.establishedAt)),
     traffic: ["ingressBytes", "egressBytes", "ingressPackets", "egressPackets"]
       .map((name) => element(name, "0"))
       .join(""),
     clientIp: element("clientIp", row.clientIp),
-    commonName: element("commonName", row.commonName),
-    status: `<status>${element("code", fault === "odd-statuses" ? ODD_STATUS : row.status)}</status>`,
+    commonName: row.commonName === undefined ? "" : element("commonName", row.commonName),
+    status:
+      row.status === ""
+        ? ""
+        : `<status>${element("code", fault === "odd-statuses" ? ODD_STATUS : row.status)}</status>`,
     connectionEndTime: element("connectionEndTime", row.endedAt === undefined ? "-" : timestamp(row.endedAt)),
   };
   const sent = Object.entries(elements).filter(([name]) => fault !== `without ${name}`);
@@ -476,8 +539,12 @@ function toXml(row: Connection, fault: Fault | undefined): string {
 }
 
 /** `2019-08-12 07:57:14`: UTC, as Client VPN writes it. */
-function timestamp(date: Date): string {
-  return date.toISOString().slice(0, 19).replace("T", " ");
+function timestamp(time: Date | string): string {
+  return typeof time === "string" ? time : time.toISOString().slice(0, 19).replace("T", " ");
+}
+
+function isForeign(fault: Fault | undefined): fault is keyof typeof FOREIGN_BODIES {
+  return typeof fault === "string" && fault in FOREIGN_BODIES;
 }
 
 function element(name: string, text: string): string {

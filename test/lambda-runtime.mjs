@@ -3,6 +3,7 @@
 // the file as often, so that each of that many has its own state, as if in a process of its own.
 
 import { AsyncLocalStorage } from "node:async_hooks";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 
@@ -24,19 +25,23 @@ for (let i = 0; i < Number(instances); i++) {
   modules.push(await import(`${pathToFileURL(file)}?instance=${i}`));
 }
 
+const delay = monitorEventLoopDelay({ resolution: 5 });
+delay.enable();
+
 process.on("message", async ({ id, entryPoint, event, remaining, instance = 0 }) => {
   const startedAt = performance.now();
   const getRemainingTimeInMillis = () => remaining - (performance.now() - startedAt);
   /** @type {unknown[]} */
   const log = [];
-  const reply = { id, log };
+  delay.reset();
+  const reply = () => ({ id, log, durationMs: performance.now() - startedAt, lateMs: delay.max / 1e6 });
   try {
     const response = await logOfInvocation.run(log, () =>
       modules[instance]?.[entryPoint]?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
     );
-    process.send?.({ ...reply, response, durationMs: performance.now() - startedAt });
+    process.send?.({ ...reply(), response });
   } catch (error) {
-    process.send?.({ ...reply, thrown: String(error), durationMs: performance.now() - startedAt });
+    process.send?.({ ...reply(), thrown: String(error) });
   }
 });
 

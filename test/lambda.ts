@@ -8,11 +8,13 @@ export const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
 export interface Invocation<T = ClientConnectResponse> {
   response: T;
   durationMs: number;
+  /** How late timers fired meanwhile, in ms and at most: what a busy machine adds to any deadline. */
+  lateMs: number;
   /** What was written to the console. */
   log: { level: string; message: unknown[] }[];
 }
 
-interface InvokeOptions {
+export interface InvokeOptions {
   /** What `context.getRemainingTimeInMillis()` counts down from, in ms; without it, there is no context. */
   remaining?: number;
   /** Which of the instances, from 0. */
@@ -71,7 +73,7 @@ export class Lambda {
   }
 
   /** Calls the sweep; rejects with an {@link InvocationError} if it throws. */
-  sweep(event: unknown, options: InvokeOptions = { remaining: 60_000 }): Promise<Invocation<SweepResult>> {
+  sweep(event: unknown, options: InvokeOptions = { remaining: 30_000 }): Promise<Invocation<SweepResult>> {
     return this.#call("sweep", event, options);
   }
 

@@ -37,13 +37,16 @@ interface Weather {
 }
 
 interface Case extends Weather {
-  username: string;
+  name: string;
   connections: Row[];
 }
 
 interface SweepCase extends Weather {
-  connections: { username: string | undefined; status: string; second: number }[];
+  connections: { name: string | undefined; status: string; time: Time }[];
 }
+
+/** When a connection was established: a second, or what EC2 gives instead. */
+type Time = number | "-" | "";
 
 const OWNERS = ["the user", "the user, unnamed", "another", "another, unnamed", "the new connection"] as const;
 type Owner = (typeof OWNERS)[number];
@@ -53,6 +56,7 @@ interface Row {
   /** What another user is called. */
   other: string;
   status: string;
+  time: Time;
 }
 
 /** What happens to one request after the other; when it is over, EC2 is well. */
@@ -91,13 +95,15 @@ const weather = {
   }),
 };
 
+const aTime: fc.Arbitrary<Time> = fc.constantFrom<Time>(0, 0, 0, 1, 1, 1, 2, 2, 3, "-", "");
+
 const aStatus = fc.constantFrom("active", "active", "active", "failed-to-terminate", "terminating", "terminated");
 
 const aCase: fc.Arbitrary<Case> = fc.record({
   ...weather,
-  username: fc.oneof(fc.constantFrom(...USERNAMES), fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })),
+  name: fc.oneof(fc.constantFrom(...USERNAMES), fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })),
   connections: fc.array(
-    fc.record({ owner: fc.constantFrom(...OWNERS), other: fc.constantFrom(...OTHERS), status: aStatus }),
+    fc.record({ owner: fc.constantFrom(...OWNERS), other: fc.constantFrom(...OTHERS), status: aStatus, time: aTime }),
     { maxLength: 14 },
   ),
 });
@@ -106,9 +112,9 @@ const aSweepCase: fc.Arbitrary<SweepCase> = fc.record({
   ...weather,
   connections: fc.array(
     fc.record({
-      username: fc.constantFrom("alice", "alice", "Alice", "*", "__proto__", "", undefined),
-      status: aStatus,
-      second: fc.integer({ min: 0, max: 3 }),
+      name: fc.constantFrom("alice", "alice", "alice", "alice", "Alice", "*", "__proto__", "", undefined),
+      status: fc.oneof({ arbitrary: aStatus, weight: 9 }, { arbitrary: fc.constantFrom("suspended", ""), weight: 1 }),
+      time: aTime,
     }),
     { maxLength: 14 },
   ),
@@ -140,27 +146,38 @@ function prepare(ec2: LoopbackEc2, { wildcards, pageSize, faults }: Weather, tal
   return () => sameToken;
 }
 
-async function checkCase({ ec2, lambda, limit, tally }: Lane, oneCase: Case): Promise<void> {
+async function checkCase({ ec2, lambda, limit, identity, tally }: Lane, oneCase: Case): Promise<void> {
   const sameToken = prepare(ec2, oneCase, tally);
-  const { username, remaining } = oneCase;
-  const rows = oneCase.connections.map((row) => ({ owner: row.owner, row: connect(ec2, oneCase, row) }));
-  const event = connectEvent({ username, "endpoint-id": ec2.endpointId });
-  const { response, log, durationMs } = await lambda.invoke(event, { remaining });
+  const { name, remaining } = oneCase;
+  const isOwn = ({ owner }: Row) => owner === "the new connection";
+  // Of the new connection, there is one row at most.
+  const listed = oneCase.connections.filter((row, i, all) => !isOwn(row) || i === all.findIndex(isOwn));
+  const rows = listed.map((row) => ({ owner: row.owner, row: addConnection(ec2, identity, oneCase, row) }));
+  const own = rows.find(({ owner }) => owner === "the new connection")?.row;
+  const isNewerThanOwn = (row: Connection) =>
+    own !== undefined && secondOf(own) >= 0 && row !== own && isNewer(row, own);
+  const names = identity === "username" ? { username: name } : { username: "somebody", "common-name": name };
+  const event = connectEvent({ ...names, "endpoint-id": ec2.endpointId });
+  const { response, log, durationMs, lateMs } = await lambda.invoke(event, { remaining });
   const entry = checkAnswer(response, log);
-  assert.ok(durationMs < remaining - 500, `took ${durationMs} ms`);
+  assert.ok(durationMs - lateMs <= remaining - 1_000, `took ${durationMs} ms, where timers fired ${lateMs} ms late`);
 
   const ended = checkEnded(ec2, entry);
   for (const { owner, row } of rows.filter(({ row }) => ended.has(row))) {
     assert.ok(owner.startsWith("the user"), `ended ${row.connectionId} of ${owner}`);
+    const isTold = !hasInLookUp(oneCase, "without connectionEstablishedTime");
+    assert.ok(!isTold || !isNewerThanOwn(row), `ended ${row.connectionId}, which is newer than the new connection`);
   }
   if (response.allow) {
-    const left = rows.filter(({ owner, row }) => owner.startsWith("the user") && ec2.shown.has(row) && isLive(row));
+    const older = rows.filter(({ owner, row }) => owner.startsWith("the user") && !isNewerThanOwn(row));
+    const left = older.filter(({ row }) => ec2.shown.has(row) && isLive(row));
     assert.ok(left.length < limit, `allows while ${left.length} older connections that it was shown are still there`);
   }
   assert.ok(sameToken() <= 2, `goes on after the same page token came ${sameToken()} times`);
 
   count(tally, response.allow ? "allowed" : "denied");
   count(tally, "connections ended", ended.size);
+  if (rows.some(({ row }) => isNewerThanOwn(row))) count(tally, "newer connections listed");
 }
 
 /** Asserts that what was ended is what the log entry says, and returns it. */
@@ -179,66 +196,78 @@ export function trySweeps(options: Options, onRun?: () => void): Promise<Tally> 
   return inLanes(options, aSweepCase, checkSweep, onRun);
 }
 
-async function checkSweep({ ec2, lambda, limit, tally }: Lane, oneCase: SweepCase): Promise<void> {
+async function checkSweep({ ec2, lambda, limit, identity, tally }: Lane, oneCase: SweepCase): Promise<void> {
   const sameToken = prepare(ec2, oneCase, tally);
-  for (const { username, status, second } of oneCase.connections) {
-    const establishedAt = new Date(1_700_000_000_000 + second * 1_000);
-    ec2.connect({ connectionId: `cvpn-connection-${nextId()}`, username, status, establishedAt, filterUsername: "x" });
+  const nameOf = ({ username, commonName }: Connection) => (identity === "username" ? username : commonName);
+  for (const { name, status, time } of oneCase.connections) {
+    const names = identity === "username" ? { username: name } : { commonName: name };
+    const establishedAt = toEstablishedAt(time);
+    const connectionId = `cvpn-connection-${nextId()}`;
+    ec2.connect({ connectionId, filterUsername: "x", commonName: "x", ...names, status, establishedAt });
   }
-  // A status that EC2 hides or invents does not say that a connection has ended.
-  const hides = (...faults: Fault[]) => hasInLookUp(oneCase, ...faults);
-  const live = ec2.connections.filter(isLive);
-  const maybeLive = hides("odd-statuses", "without status") ? [...ec2.connections] : live;
+  const listed = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
+  // Those of which EC2 can say all that counts, though a fault may hide it.
+  const certain = listed.filter((row) => isLive(row) && nameOf(row) && secondOf(row) >= 0);
   const startedAt = performance.now();
   const outcome = await lambda
     .sweep({ "endpoint-id": ec2.endpointId }, { remaining: oneCase.remaining })
     .catch((error: unknown) => error);
-  assert.ok(performance.now() - startedAt < oneCase.remaining - 500, "took too long");
+  assert.ok(performance.now() - startedAt < oneCase.remaining - 900, "took too long");
   const isComplete = !(outcome instanceof Error);
   const log: unknown = Object(outcome).log;
   assert.ok(Array.isArray(log) && log.length === 1 && log[0].level === (isComplete ? "info" : "error"));
-  const entry: Entry = JSON.parse(log[0].message[0]);
+  const entry: Entry & { active: number; unnamed: number } = JSON.parse(log[0].message[0]);
   const ended = checkEnded(ec2, entry);
 
   for (const row of ended) {
-    assert.ok(row.username, `ended ${row.connectionId}, which has no user name`);
-    const ofUser = maybeLive.filter(({ username }) => username === row.username);
+    const ofUser = certain.filter((other) => nameOf(other) === nameOf(row));
+    assert.ok(ofUser.includes(row), `ended ${row.connectionId}, of which not all is known`);
     const newer = ofUser.filter((other) => other !== row && isNewer(other, row));
-    assert.ok(
-      hides("without connectionEstablishedTime") || newer.length >= limit,
-      `ended ${row.connectionId}, too new`,
-    );
-    assert.ok(ofUser.filter((other) => !ended.has(other)).length >= limit, `ended too many of ${row.username}`);
+    assert.ok(newer.length >= limit, `ended ${row.connectionId}, too new`);
+    assert.ok(ofUser.filter((other) => !ended.has(other)).length >= limit, `ended too many of ${nameOf(row)}`);
   }
-  if (isComplete && !hides("without username")) {
-    const left = live.filter((row) => ec2.shown.has(row) && row.username && !ended.has(row));
-    for (const { username } of left) {
-      const ofUser = left.filter((row) => row.username === username);
-      assert.ok(ofUser.length <= limit, `says that it is complete, and leaves ${ofUser.length} of ${username}`);
+  if (isComplete && oneCase.faults.DescribeClientVpnConnections.length === 0) {
+    const left = certain.filter((row) => !ended.has(row));
+    for (const row of left) {
+      const ofUser = left.filter((other) => nameOf(other) === nameOf(row));
+      assert.ok(ofUser.length <= limit, `says that it is complete, and leaves ${ofUser.length} of ${nameOf(row)}`);
     }
+    assert.equal(entry.active, listed.length);
+    assert.equal(entry.unnamed, listed.filter((row) => !nameOf(row)).length);
   }
   assert.ok(sameToken() <= 2, `goes on after the same page token came ${sameToken()} times`);
   count(tally, isComplete ? "complete" : "incomplete");
   count(tally, "connections ended", ended.size);
 }
 
-function isNewer(a: Connection, b: Connection): boolean {
-  const [timeOfA, timeOfB] = [a.establishedAt.getTime(), b.establishedAt.getTime()];
-  return timeOfA === timeOfB ? a.connectionId < b.connectionId : timeOfA > timeOfB;
+function toEstablishedAt(time: Time): Date | string {
+  return typeof time === "number" ? new Date(1_700_000_000_000 + time * 1_000) : time;
 }
 
-function connect(ec2: LoopbackEc2, oneCase: Case, { owner, other, status }: Row): Connection {
-  const { username } = oneCase;
+/** In seconds, or -1 where EC2 does not tell it. */
+function secondOf({ establishedAt }: Connection): number {
+  return typeof establishedAt === "string" ? -1 : establishedAt.getTime() / 1_000;
+}
+
+function isNewer(a: Connection, b: Connection): boolean {
+  return secondOf(a) === secondOf(b) ? a.connectionId < b.connectionId : secondOf(a) > secondOf(b);
+}
+
+function addConnection(ec2: LoopbackEc2, identity: Identity, oneCase: Case, row: Row): Connection {
+  const { owner, other, status, time } = row;
   const connectionId = owner === "the new connection" ? CONNECTION_ID : `cvpn-connection-${nextId()}`;
-  if (!owner.startsWith("another")) return enter(username);
+  if (!owner.startsWith("another")) return enter(oneCase.name);
   // A stranger whose name is the user's but for backslashes cannot be told from the user where EC2 names neither.
   const named = owner === "another" && !hasInLookUp(oneCase, "without username");
   const bare = (name: string) => name.replaceAll("\\", "");
-  return enter(other === username || (!named && bare(other) === bare(username)) ? "somebody else" : other);
+  return enter(other === oneCase.name || (!named && bare(other) === bare(oneCase.name)) ? "somebody else" : other);
 
-  function enter(filterUsername: string): Connection {
-    const shownName = owner.endsWith("unnamed") ? undefined : filterUsername;
-    return ec2.connect({ connectionId, username: shownName, filterUsername, status });
+  function enter(name: string): Connection {
+    const shownName = owner.endsWith("unnamed") ? undefined : name;
+    const byName = { username: shownName, filterUsername: name, commonName: "somebody" };
+    const byCertificate = { username: "somebody", commonName: shownName };
+    const names = identity === "username" ? byName : byCertificate;
+    return ec2.connect({ connectionId, ...names, status, establishedAt: toEstablishedAt(time) });
   }
 }
 
@@ -260,16 +289,10 @@ function isAction(name: string): name is Action {
   return name in FAULTS;
 }
 
-const FIELDS = ["schema-version", "connection-id", "endpoint-id", "username"];
-const OTHER_FIELDS = [
-  "groups",
-  "common-name",
-  "platform",
-  "public-ip",
-  "aws-client-version",
-  "__proto__",
-  "not-yet-known",
-];
+const FIELDS = ["schema-version", "connection-id", "endpoint-id", "username", "common-name"];
+const OTHER_FIELDS = ["groups", "platform", "public-ip", "aws-client-version", "__proto__", "not-yet-known"];
+
+const WITH_BOTH_NAMES = connectEvent({ "common-name": "laptop" });
 
 const anEvent: fc.Arbitrary<unknown> = fc.oneof(
   fc.jsonValue(),
@@ -280,7 +303,7 @@ const anEvent: fc.Arbitrary<unknown> = fc.oneof(
 
 /** A valid request but for one field. JSON makes a field of `__proto__`, and none of undefined. */
 function withField({ field, value }: { field: string; value: unknown }): unknown {
-  const entries = Object.entries({ ...connectEvent(), [field]: value });
+  const entries = Object.entries({ ...WITH_BOTH_NAMES, [field]: value });
   if (field === "__proto__") entries.push([field, value]);
   const json = entries.filter(([, v]) => v !== undefined).map(([k, v]) => `${JSON.stringify(k)}:${JSON.stringify(v)}`);
   return JSON.parse(`{${json.join(",")}}`);
@@ -291,31 +314,31 @@ export function tryEvents(options: Options, onRun?: () => void): Promise<Tally> 
   return inLanes(options, anEvent, checkEvent, onRun);
 }
 
-async function checkEvent({ ec2, lambda, tally }: Lane, event: unknown): Promise<void> {
+async function checkEvent({ ec2, lambda, identity, tally }: Lane, event: unknown): Promise<void> {
   ec2.reset();
-  const isValid = isValidRequest(event);
+  const isValid = isValidRequest(event, identity);
   if (isValid) ec2.endpointId = String(Object(event)["endpoint-id"]);
   const { response, log } = await lambda.invoke(event, { remaining: 30_000 });
   const entry = checkAnswer(response, log);
   assert.deepEqual(entry.terminated, []);
   assert.equal(response.allow, isValid);
-  const username = isValid ? (Object(event).username ?? "") : "";
-  assert.equal(ec2.requests.length, username === "" ? 0 : 1);
+  const name = isValid ? (Object(event)[identity] ?? "") : "";
+  assert.equal(ec2.requests.length, name === "" ? 0 : 1);
   count(tally, isValid ? "valid" : "invalid");
-  if (isValid && !isDeepStrictEqual(event, connectEvent())) count(tally, "valid, but odd");
+  if (isValid && !isDeepStrictEqual(event, WITH_BOTH_NAMES)) count(tally, "valid, but odd");
 }
 
 /** The rule of schema v3, in other words than the handler's. */
-function isValidRequest(event: unknown): boolean {
+function isValidRequest(event: unknown, identity: Identity): boolean {
   if (event === null || typeof event !== "object" || Array.isArray(event)) return false;
   const fields = new Map<string, unknown>(Object.entries(event));
   const isText = (value: unknown) => typeof value === "string" && value.length > 0;
-  const username = fields.get("username");
+  const name = fields.get(identity);
   return (
     fields.get("schema-version") === "v3" &&
     isText(fields.get("connection-id")) &&
     isText(fields.get("endpoint-id")) &&
-    (username === undefined || username === null || typeof username === "string")
+    (name === undefined || name === null || typeof name === "string")
   );
 }
 
@@ -330,11 +353,15 @@ function checkAnswer(response: { allow: boolean }, log: { level: string; message
   return entry;
 }
 
+type Identity = "username" | "common-name";
+
 interface Lane {
   ec2: LoopbackEc2;
   lambda: Lambda;
   /** How many connections a user may have. */
   limit: number;
+  /** By which name a user is known. */
+  identity: Identity;
   tally: Tally;
 }
 
@@ -348,12 +375,14 @@ async function inLanes<T>(
   const tally: Tally = {};
   const run = async (number: number) => {
     const limit = (number % 2) + 1;
+    const identity = number % 4 < 2 ? "username" : "common-name";
     const ec2 = await new LoopbackEc2().start();
-    const lambda = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, MAX_CONNECTIONS_PER_USER: String(limit) });
+    const settings = { MAX_CONNECTIONS_PER_USER: String(limit), IDENTITY: identity };
+    const lambda = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, ...settings });
     try {
       const property = fc.asyncProperty(arbitrary, async (value) => {
         onRun();
-        await check({ ec2, lambda, limit, tally }, value);
+        await check({ ec2, lambda, limit, identity, tally }, value);
         assert.equal(lambda.output, "", "wrote something outside of its log entry");
       });
       await fc.assert(property, { numRuns: Math.ceil(runs / lanes), seed: seed + number, includeErrorInReport: true });

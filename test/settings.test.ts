@@ -45,12 +45,18 @@ describe("MAX_CONNECTIONS_PER_USER", () => {
     expect(statuses(ec2.connections.slice(3))).toStrictEqual(["active", "active"]);
   });
 
-  test("takes a connection of which EC2 does not tell the time for the oldest", async () => {
-    const rows = [connected(20), connected(10)];
-    ec2.fail("DescribeClientVpnConnections", "without connectionEstablishedTime");
-    const { response } = await connectWith({ MAX_CONNECTIONS_PER_USER: "2" });
+  test.each(["", "-"])("takes a connection without a time (%j) among others for the oldest", async (establishedAt) => {
+    const rows = [connected(20), connected(0, { establishedAt }), connected(10)];
+    const { response } = await connectWith({ MAX_CONNECTIONS_PER_USER: "3" });
     expect(response).toStrictEqual(ALLOWED);
-    expect(statuses(rows).sort()).toStrictEqual(["active", "terminated"]);
+    expect(statuses(rows)).toStrictEqual(["active", "terminated", "active"]);
+  });
+
+  test("2 counts a newer connection, where the new one is listed too", async () => {
+    const rows = [connected(30), connected(20), connected(5)];
+    connected(10, { connectionId: CONNECTION_ID });
+    expect((await connectWith({ MAX_CONNECTIONS_PER_USER: "2" })).response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["terminated", "terminated", "active"]);
   });
 
   test("does not count connections that have ended", async () => {
@@ -127,6 +133,12 @@ describe("IGNORE_USERNAME_CASE", () => {
     expect(ec2.requests).toHaveLength(6);
   });
 
+  test("true takes names for one that differ in lower case alone: straße is not STRASSE", async () => {
+    const rows = ["STRASSE", "strasse", "STRAßE"].map((username) => connected(10, { username }));
+    await connectWith({ IGNORE_USERNAME_CASE: "true" }, connectEvent({ username: "straße" }));
+    expect(statuses(rows)).toStrictEqual(["active", "active", "terminated"]);
+  });
+
   test("true counts the spellings of a name together", async () => {
     const rows = [connected(30, { username: "Alice" }), connected(10, { username: "ALICE" }), connected(20)];
     await connectWith({ IGNORE_USERNAME_CASE: "true", MAX_CONNECTIONS_PER_USER: "2" });
@@ -146,6 +158,97 @@ describe("IGNORE_USERNAME_CASE", () => {
     expect(response.allow).toBe(false);
     expect(stranger.status).toBe("active");
     expect(entry.errors).toMatchObject([{ code: "UnexpectedAnswer" }]);
+  });
+});
+
+describe("IDENTITY", () => {
+  const byCertificate = (fields: Record<string, unknown> = {}) =>
+    connectEvent({ username: "", "common-name": "laptop", ...fields });
+
+  test("username looks at user names alone", async () => {
+    const rows = [connected(10, { commonName: "laptop" }), connected(10, { username: "bob", commonName: "laptop" })];
+    await connectWith({ IDENTITY: "username" }, connectEvent({ "common-name": "laptop" }));
+    expect(statuses(rows)).toStrictEqual(["terminated", "active"]);
+  });
+
+  test("username is not interested in an odd common name", async () => {
+    const { response } = await connectWith({ IDENTITY: "username" }, connectEvent({ "common-name": 7 }));
+    expect(response).toStrictEqual(ALLOWED);
+  });
+
+  test("common-name ends the connection with the same certificate, and reads all connections, without a filter", async () => {
+    const rows = ["laptop", "phone", "Laptop", "laptop "].map((commonName) =>
+      connected(10, { username: "", filterUsername: "", commonName }),
+    );
+    for (let i = 0; i < 2_000; i++) ec2.connect({ username: `user-${i}` });
+    const { response, entry } = await connectWith({ IDENTITY: "common-name" }, byCertificate());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "active", "active"]);
+    expect(entry).toMatchObject({ username: "", commonName: "laptop", terminated: [rows[0]?.connectionId] });
+    expect(ec2.requests).toHaveLength(4);
+    for (const { params } of ec2.requests) expect(params.has("Filter.1.Name")).toBe(false);
+  });
+
+  test.each<[string, unknown]>([
+    ["alice", "alice"],
+    ["a number", 7],
+    ["null", null],
+  ])("common-name does not count the user name: %s", async (_, username) => {
+    const rows = [connected(10), connected(10, { username: "bob", commonName: "laptop" })];
+    const { response } = await connectWith({ IDENTITY: "common-name" }, byCertificate({ username }));
+    expect(response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["active", "terminated"]);
+  });
+
+  test.each([
+    ["empty", ""],
+    ["null", null],
+    ["absent", undefined],
+  ])("common-name allows, without a call, and logs why, when the common name is %s", async (_, commonName) => {
+    const event = byCertificate({ "common-name": commonName });
+    const { response, entry } = await connectWith({ IDENTITY: "common-name" }, event);
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.reason).toBe("no common-name to compare");
+    expect(ec2.requests).toHaveLength(0);
+  });
+
+  test.each([[7], [["laptop"]], [{}], [false]])(
+    "common-name denies a common name that is no text: %j",
+    async (name) => {
+      const event = byCertificate({ "common-name": name });
+      const { response, entry } = await connectWith({ IDENTITY: "common-name" }, event);
+      expect(response.allow).toBe(false);
+      expect(entry.reason).toContain("invalid request: common-name: expected a string, got ");
+      expect(ec2.requests).toHaveLength(0);
+    },
+  );
+
+  test.each(["", undefined])(
+    "common-name denies where a row's common name is %j: it may be anybody's",
+    async (name) => {
+      const rows = [connected(10, { commonName: name }), connected(10, { commonName: "laptop" })];
+      connected(10, { commonName: "", status: "terminated" });
+      const { response, entry } = await connectWith({ IDENTITY: "common-name" }, byCertificate());
+      expect(response.allow).toBe(false);
+      expect(statuses(rows)).toStrictEqual(["active", "active"]);
+      const message = `EC2 gave no common-name for ${rows[0]?.connectionId}, which may be anybody's`;
+      expect(entry.errors).toStrictEqual([{ code: "UnexpectedAnswer", message }]);
+    },
+  );
+
+  test("common-name heeds IGNORE_USERNAME_CASE and MAX_CONNECTIONS_PER_USER", async () => {
+    const rows = ["LAPTOP", "Laptop", "laptop"].map((commonName, i) => connected(10 * i + 10, { commonName }));
+    await connectWith(
+      { IDENTITY: "common-name", IGNORE_USERNAME_CASE: "true", MAX_CONNECTIONS_PER_USER: "2" },
+      byCertificate(),
+    );
+    expect(statuses(rows)).toStrictEqual(["active", "terminated", "terminated"]);
+  });
+
+  test("common-name takes * and \\ as they are", async () => {
+    const rows = ["*", "\\", "laptop"].map((commonName) => connected(10, { commonName }));
+    await connectWith({ IDENTITY: "common-name" }, byCertificate({ "common-name": "*" }));
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "active"]);
   });
 });
 
@@ -181,7 +284,7 @@ describe("DRY_RUN", () => {
   test("true with ON_FAILURE allow would have allowed", async () => {
     ec2.fail("DescribeClientVpnConnections", REFUSED);
     const { entry } = await connectWith({ DRY_RUN: "true", ON_FAILURE: "allow" });
-    expect(entry.dryRun).toStrictEqual({ decision: "allow", terminated: [] });
+    expect(entry.dryRun).toStrictEqual({ decision: "allow", terminated: [], terminatedCount: 0 });
   });
 
   test("true heeds the other settings", async () => {
@@ -191,7 +294,11 @@ describe("DRY_RUN", () => {
       IGNORE_USERNAME_CASE: "true",
       MAX_CONNECTIONS_PER_USER: "2",
     });
-    expect(entry.dryRun).toStrictEqual({ decision: "allow", terminated: [rows[1]?.connectionId] });
+    expect(entry.dryRun).toStrictEqual({
+      decision: "allow",
+      terminated: [rows[1]?.connectionId],
+      terminatedCount: 1,
+    });
   });
 
   test("true lets nobody in whose request is invalid", async () => {
@@ -213,6 +320,7 @@ test("settings that are empty are as if they were not there", async () => {
   const { entry, level } = await connectWith({
     MAX_CONNECTIONS_PER_USER: "",
     ON_FAILURE: "",
+    IDENTITY: "",
     IGNORE_USERNAME_CASE: "",
     DRY_RUN: "",
   });
@@ -227,6 +335,11 @@ describe("a wrong setting", () => {
       (value): (typeof wrong)[number] => ["MAX_CONNECTIONS_PER_USER", value, "an integer from 1"],
     ),
     ...["Deny", "ALLOW", "true", "no"].map((value): (typeof wrong)[number] => ["ON_FAILURE", value, "deny or allow"]),
+    ...["user name", "CommonName", "common-names"].map((value): (typeof wrong)[number] => [
+      "IDENTITY",
+      value,
+      "username or common-name",
+    ]),
     ...["IGNORE_USERNAME_CASE", "DRY_RUN"].flatMap((name) =>
       ["ture", "TRUE", "False", "1", "yes", "true\n"].map((value): (typeof wrong)[number] => [
         name,

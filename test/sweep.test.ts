@@ -27,8 +27,25 @@ async function sweep(by = lambda) {
   const { response, log } = await by.sweep(INPUT);
   expect(log).toStrictEqual([{ level: "info", message: [expect.any(String)] }]);
   const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
-  expect(entry).toMatchObject({ ...response, notTerminated: [], errors: [], durationMs: expect.any(Number) });
+  const { "endpoint-id": endpointId, terminated, ...counts } = response;
+  expect(entry).toStrictEqual({
+    endpointId,
+    ...counts,
+    terminated: terminated.slice(0, 100),
+    terminatedCount: terminated.length,
+    notTerminated: [],
+    notTerminatedCount: 0,
+    errors: [],
+    errorCount: 0,
+    durationMs: expect.any(Number),
+    ...("dryRun" in entry && { dryRun: entry.dryRun }),
+  });
   return { result: response, entry };
+}
+
+/** What a sweep returns that left nothing open. */
+function swept(active: number, ...terminated: (string | undefined)[]) {
+  return { "endpoint-id": ENDPOINT_ID, active, unnamed: 0, terminated };
 }
 
 /** Sweeps where that cannot be completed. */
@@ -55,7 +72,7 @@ describe("a sweep", () => {
     const { result } = await sweep();
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
     const terminated = expect.arrayContaining([rows[0]?.connectionId, rows[2]?.connectionId]);
-    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 4, terminated });
+    expect(result).toStrictEqual({ ...swept(4), terminated });
     expect(result.terminated).toHaveLength(2);
   });
 
@@ -63,7 +80,7 @@ describe("a sweep", () => {
     for (let i = 0; i < 3; i++) connected("alice", i);
     await sweep();
     const { result } = await sweep();
-    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 1, terminated: [] });
+    expect(result).toStrictEqual(swept(1));
   });
 
   test("heals what five connects at once have left, and only one is left", async () => {
@@ -91,16 +108,31 @@ describe("a sweep", () => {
     for (let i = 0; i < 2_498; i++) connected(`user-${i}`, 30);
     const last = connected("alice", 10);
     const { result } = await sweep();
-    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 2_500, terminated: [first.connectionId] });
+    expect(result).toStrictEqual(swept(2_500, first.connectionId));
     expect(last.status).toBe("active");
     const pages = ec2.requests.filter(({ action }) => action === "DescribeClientVpnConnections");
     expect(pages.map(({ params }) => params.get("MaxResults"))).toStrictEqual(["1000", "1000", "1000"]);
   });
 
-  test("never touches a connection without a user name", async () => {
+  test("never touches a connection without a user name, but counts it", async () => {
     const rows = [connected("", 10), connected("", 20), connected(undefined, 30), connected(undefined, 40)];
-    expect((await sweep()).result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 4, terminated: [] });
+    connected("", 5, { status: "terminated" });
+    connected("alice", 10);
+    expect((await sweep()).result).toStrictEqual({ ...swept(5), unnamed: 4 });
     expect(statuses(rows)).toStrictEqual(["active", "active", "active", "active"]);
+  });
+
+  test.each<[string, Partial<Connection>]>([
+    ["a status that AWS does not document", { status: "suspended" }],
+    ["no status", { status: "" }],
+    ["no time", { establishedAt: "" }],
+    ["a time that is none", { establishedAt: "-" }],
+  ])("neither ends a connection with %s nor takes it for a reason to end another", async (_, odd) => {
+    const alices = [connected("alice", 30), connected("alice", 10, odd)];
+    const bobs = [connected("bob", 10), connected("bob", 30, odd)];
+    expect((await sweep()).result).toStrictEqual(swept(4));
+    expect(ec2.requests).toHaveLength(1);
+    expect(statuses([...alices, ...bobs])).not.toContain("terminated");
   });
 
   test("counts a connection that EC2 lists twice once, and one that has ended not at all", async () => {
@@ -108,7 +140,7 @@ describe("a sweep", () => {
     connected("alice", 5, { status: "terminated" });
     connected("alice", 5, { status: "terminating" });
     ec2.fail("DescribeClientVpnConnections", "duplicates");
-    expect((await sweep()).result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 1, terminated: [] });
+    expect((await sweep()).result).toStrictEqual(swept(1));
     expect(row.status).toBe("active");
   });
 
@@ -138,9 +170,26 @@ describe("a sweep", () => {
   test("ends nobody with DRY_RUN, and logs whom it would have ended", async () => {
     const rows = [connected("alice", 20), connected("alice", 10)];
     const { result, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
-    expect(result).toStrictEqual({ "endpoint-id": ENDPOINT_ID, active: 2, terminated: [] });
-    expect(entry.dryRun).toStrictEqual({ terminated: [rows[0]?.connectionId] });
+    expect(result).toStrictEqual(swept(2));
+    expect(entry.dryRun).toStrictEqual({ terminated: [rows[0]?.connectionId], terminatedCount: 1 });
     expect(statuses(rows)).toStrictEqual(["active", "active"]);
+  });
+
+  test("of 10,000 that are too old leaves a log entry of some KB", async () => {
+    for (let i = 0; i <= 10_000; i++) connected("alice", i);
+    const { entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
+    expect(entry.dryRun).toMatchObject({ terminatedCount: 10_000 });
+    expect(Object(entry.dryRun).terminated).toHaveLength(100);
+    expect(JSON.stringify(entry).length).toBeLessThan(10_000);
+  });
+
+  test("compares common names with IDENTITY=common-name, whatever the user names are", async () => {
+    const [laptop, phone] = ["laptop", "phone"].map((commonName, i) => connected("alice", 20 + i, { commonName }));
+    const newer = connected(undefined, 10, { commonName: "laptop" });
+    const unnamed = connected("alice", 5, { commonName: undefined });
+    const { result } = await sweep(await lambdaWith({ IDENTITY: "common-name" }));
+    expect(result).toStrictEqual({ ...swept(4, laptop?.connectionId), unnamed: 1 });
+    expect(statuses([newer, unnamed, ...(phone ? [phone] : [])])).toStrictEqual(["active", "active", "active"]);
   });
 
   test("works in the file to paste as well", async () => {
@@ -167,7 +216,7 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     const { message, entry } = await failingSweep();
     expect(message).toContain("failed-to-terminate");
     expect(entry).toMatchObject({
-      "endpoint-id": ENDPOINT_ID,
+      endpointId: ENDPOINT_ID,
       active: 30,
       notTerminated: [stays?.connectionId],
       errors: [{ connectionId: stays?.connectionId, code: "failed-to-terminate" }],
@@ -200,7 +249,10 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     ec2.fail("DescribeClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
     const { entry, durationMs } = await failingSweep(1_600);
     expect(durationMs).toBeLessThan(1_100);
-    expect(entry.errors).toMatchObject([{ message: "no answer from EC2 in time" }]);
+    expect(entry.errors).toStrictEqual([
+      { code: "TimeoutError", message: "no answer from EC2 in time" },
+      { code: "DeadlineExceeded", message: "no time left to call EC2" },
+    ]);
   });
 
   test("when terminations hang, before the function's time is over, and logs which", async () => {
@@ -209,6 +261,27 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     const { entry, durationMs } = await failingSweep(1_600);
     expect(durationMs).toBeLessThan(1_100);
     expect(entry.notTerminated).toStrictEqual([rows[0]?.connectionId]);
+  });
+
+  test("when the time is over among 20,000 to end, and is ready for the next login at once", async () => {
+    for (let i = 0; i <= 20_000; i++) connected("alice", i);
+    ec2.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
+    const { entry } = await failingSweep(5_000);
+    expect(entry).toMatchObject({ active: 20_001, notTerminatedCount: 20_000, errorCount: 10 });
+    const callsBefore = ec2.requests.length;
+    const startedAt = performance.now();
+    const { response } = await lambda.invoke(connectEvent({ username: "bob" }));
+    expect(response).toStrictEqual(ALLOWED);
+    expect(performance.now() - startedAt).toBeLessThan(500);
+    expect(ec2.requests).toHaveLength(callsBefore + 1);
+  });
+
+  test("when the time is over before the list is read: nobody is ended, as too little is known in time", async () => {
+    const rows = [connected("alice", 20), connected("alice", 10)];
+    ec2.fail("DescribeClientVpnConnections", "endless", Number.POSITIVE_INFINITY);
+    const { entry } = await failingSweep(1_600);
+    expect(entry).toMatchObject({ active: 2, terminated: [] });
+    expect(statuses(rows)).toStrictEqual(["active", "active"]);
   });
 
   test("when a connection has no id: it may be one that EC2 lists elsewhere with its id, and does not count", async () => {

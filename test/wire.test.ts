@@ -1,9 +1,11 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
 import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "./built.ts";
 import { clockSkewed, type Fault, THROTTLED, TokenBucket } from "./ec2.ts";
 import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
-import type { Lambda } from "./lambda.ts";
+import { DIST, type Lambda } from "./lambda.ts";
 
 // The built file, in a process of its own, over HTTP. One process serves all tests, as a warm container does.
 
@@ -95,7 +97,7 @@ describe("one session per user", () => {
     ec2.connect({ username: "", filterUsername: "" });
     const { response, entry } = await connect(connectEvent({ username: "" }));
     expect(response).toStrictEqual(ALLOWED);
-    expect(entry.reason).toBe("no user name to compare");
+    expect(entry.reason).toBe("no username to compare");
     expect(calls()).toStrictEqual([]);
   });
 
@@ -160,6 +162,10 @@ describe("faults that pass", () => {
     ],
     ["500 InternalError", { status: 500, code: "InternalError", message: "An internal error has occurred" }, 2],
     ["503 Unavailable", { status: 503, code: "Unavailable", message: "The server is overloaded" }, 2],
+    ["a 503 with a web page", { status: 503, code: "", message: "", body: "<html><p>Try later</html>" }, 2],
+    ["a 502 with an empty body", { status: 502, code: "", message: "", body: "" }, 2],
+    ["a 429 with a text", { status: 429, code: "", message: "", body: "slow down" }, 2],
+    ["a 400 that throttles", { status: 400, code: "Throttling", message: "Rate exceeded" }, 2],
     ["the socket reset", "reset", 2],
     ["the body cut off", "truncate", 2],
     ["a clock that is an hour wrong", clockSkewed(3_600_000), 1],
@@ -186,19 +192,41 @@ describe("faults that pass", () => {
     expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
   });
 
+  const ACTIONS = ["DescribeClientVpnConnections", "TerminateClientVpnConnections"] as const;
   const deadSockets = ["hang", "stall", "drip"] as const;
 
-  test.each(deadSockets)("a dead socket (%s) is not kept, and a good one is", async (fault) => {
-    await connect(connectEvent());
-    const goodSockets = await ec2.openSockets();
-    for (let i = 0; i < 3; i++) {
-      ec2.fail("DescribeClientVpnConnections", fault);
-      ec2.connect();
-      expect((await connect(connectEvent(), 1_600)).response).toStrictEqual(ALLOWED);
+  test("no socket outlives its login, whatever becomes of its calls", async () => {
+    for (const fault of [undefined, THROTTLED, ...deadSockets]) {
+      for (let i = 0; i < 3; i++) ec2.connect();
+      if (fault) for (const action of ACTIONS) ec2.fail(action, fault);
+      expect((await connect(connectEvent(), 3_000)).response).toStrictEqual(ALLOWED);
+      await vi.waitFor(async () => expect(await ec2.openSockets()).toBe(0));
     }
-    await vi.waitFor(async () => expect(await ec2.openSockets()).toBe(goodSockets));
-    for (let i = 0; i < 3; i++) await connect(connectEvent());
-    expect(await ec2.openSockets()).toBe(goodSockets);
+  });
+
+  test("sockets that died while Lambda froze the process do not cost the next login", async () => {
+    for (let i = 0; i < 10; i++) ec2.connect();
+    expect((await connect(connectEvent())).entry.terminatedCount).toBe(10);
+    ec2.killSockets();
+    const { response, durationMs } = await connect(connectEvent(), 3_000);
+    expect(response).toStrictEqual(ALLOWED);
+    expect(durationMs).toBeLessThan(900);
+  });
+
+  test("terminations that time out give their sockets back", async () => {
+    for (let i = 0; i < 60; i++) ec2.connect();
+    ec2.fail("TerminateClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
+    const answer = connect(connectEvent(), 5_000);
+    let most = 0;
+    const watch = setInterval(async () => {
+      most = Math.max(most, await ec2.openSockets());
+    }, 20);
+    expect((await answer).response.allow).toBe(false);
+    clearInterval(watch);
+    expect(calls().length).toBeGreaterThan(31);
+    expect(most).toBeGreaterThan(0);
+    // Ten at once, and those that are being closed.
+    expect(most).toBeLessThanOrEqual(20);
   });
 
   test.each(deadSockets)("one dead socket (%s) costs a second try, not the login", async (fault) => {
@@ -258,6 +286,7 @@ describe("faults that stay", () => {
     ],
     ["AuthFailure", { status: 401, code: "AuthFailure", message: "credentials not valid" }, "AuthFailure"],
     ["something that is not XML", "not-xml", "Error"],
+    ["a web page with status 404", { status: 404, code: "", message: "", body: "<html><p>Not here</html>" }, "Error"],
     [
       "400 InvalidParameterValue",
       { status: 400, code: "InvalidParameterValue", message: "no" },
@@ -271,7 +300,8 @@ describe("faults that stay", () => {
     expect(response["error-msg-on-denied-connection"]).toMatch(/could not check.*try again/);
     expect(older.status).toBe("active");
     expect(calls()).toStrictEqual(["Describe"]);
-    const message = typeof fault === "object" ? fault.message : expect.stringContaining("XML parse error");
+    const ofEc2 = typeof fault === "object" && fault.body === undefined;
+    const message = ofEc2 ? fault.message : expect.stringContaining("XML parse error");
     expect(entry.errors).toStrictEqual([{ code, message }]);
   });
 
@@ -286,6 +316,10 @@ describe("faults that stay", () => {
     ["same-token", "EC2 gave the same page again"],
     ["another-endpoint", "EC2 answered for another endpoint"],
     ["without connectionId", "without its id"],
+    ["empty", "EC2 gave no list of connections"],
+    ["web-page", "EC2 gave no list of connections"],
+    ["error-in-200", "EC2 gave no list of connections"],
+    ["other-document", "EC2 gave no list of connections"],
   ])("look-up: an answer that leaves the question open (%s) is a denial at once", async (fault, message) => {
     const older = ec2.connect();
     ec2.fail("DescribeClientVpnConnections", fault, 100);
@@ -293,7 +327,7 @@ describe("faults that stay", () => {
     expect(response.allow).toBe(false);
     expect(durationMs).toBeLessThan(2_000);
     expect(older.status).toBe("active");
-    expect(JSON.stringify(entry.errors)).toContain(message);
+    expect(entry.errors).toMatchObject([{ code: "UnexpectedAnswer", message: expect.stringContaining(message) }]);
   });
 
   test.each<Fault>(["duplicates", "odd-statuses", "without status", "without username", "without clientVpnEndpointId"])(
@@ -328,6 +362,10 @@ describe("faults that stay", () => {
     ["a status that AWS does not document", "odd-status", "suspended"],
     ["an answer for another endpoint", "another-endpoint", "UnexpectedAnswer"],
     ["something that is not XML", "not-xml", "Error"],
+    ["an empty answer", "empty", "UnexpectedAnswer"],
+    ["a web page", "web-page", "UnexpectedAnswer"],
+    ["an error document with status 200", "error-in-200", "UnexpectedAnswer"],
+    ["the answer to another action", "other-document", "UnexpectedAnswer"],
   ])("termination: %s for one of three is a denial that ends the other two", async (_, fault, code) => {
     const [first, second, third] = [ec2.connect(), ec2.connect(), ec2.connect()];
     ec2.fail("TerminateClientVpnConnections", (params) =>
@@ -366,10 +404,44 @@ describe("faults that stay", () => {
     ec2.fail("TerminateClientVpnConnections", "no-statuses");
     expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
   });
+});
 
-  test("an answer without the list of connections is read as none", async () => {
-    ec2.fail("DescribeClientVpnConnections", "empty");
+describe("a login that EC2 lists already", () => {
+  const second = (number: number) => new Date(1_700_000_000_000 + number * 1_000);
+
+  test("leaves those that are newer, and ends those that are older", async () => {
+    const rows = [1, 2, 3].map((number) => ec2.connect({ establishedAt: second(number) }));
+    ec2.connect({ connectionId: CONNECTION_ID, establishedAt: second(2), status: "active" });
+    const ofTheSameSecond = ["cvpn-connection-0", "cvpn-connection-f"].map((connectionId) =>
+      ec2.connect({ connectionId, establishedAt: second(2) }),
+    );
+    const { response } = await connect(connectEvent());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(statuses([...rows.slice(0, 1), ...rows.slice(2)])).toStrictEqual(["terminated", "active"]);
+    expect(statuses(ofTheSameSecond)).toStrictEqual(["active", "terminated"]);
+  });
+
+  test.each(["", "-"])("without a time (%j) is the newest", async (establishedAt) => {
+    const rows = [1, 2].map((number) => ec2.connect({ establishedAt: second(number) }));
+    ec2.connect({ connectionId: CONNECTION_ID, establishedAt });
     expect((await connect(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["terminated", "terminated"]);
+  });
+
+  test("and was ended by a newer one meanwhile, does not end that one", async () => {
+    ec2.connect({ connectionId: CONNECTION_ID, establishedAt: second(1), status: "terminated" });
+    const newer = ec2.connect({ establishedAt: second(2) });
+    await connect(connectEvent());
+    expect(newer.status).toBe("active");
+  });
+
+  test("as four others of the same moment: the newest is left, and only the newest", async () => {
+    const rows = [3, 1, 4, 1, 2].map((number, i) =>
+      ec2.connect({ connectionId: `cvpn-connection-${i}`, establishedAt: second(number) }),
+    );
+    const answers = rows.map(({ connectionId }) => connect(connectEvent({ "connection-id": connectionId })));
+    for (const { response } of await Promise.all(answers)) expect(response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["terminated", "terminated", "active", "terminated", "terminated"]);
   });
 });
 
@@ -386,10 +458,11 @@ describe("the environment", () => {
     expect(log).toStrictEqual([{ level: "info", message: [expect.objectContaining({ username: "alice" })] }]);
   });
 
-  test("with wrong credentials is a denial at once", async () => {
+  test("with wrong credentials is a denial at once, after one call", async () => {
     const { response, log } = await connectWith({ ...ec2.env, AWS_SECRET_ACCESS_KEY: "wrong" });
     expect(response.allow).toBe(false);
     expect(String(log[0]?.message[0])).toContain('"code":"AuthFailure"');
+    expect(ec2.refused).toBe(1);
   });
 
   test("without a Region is a denial", async () => {
@@ -399,10 +472,24 @@ describe("the environment", () => {
     expect(String(log[0]?.message[0])).toContain("Region is missing");
   });
 
-  test("with nobody listening is a denial in time that says so", async () => {
-    const { response, log, durationMs } = await connectWith({ ...ec2.env, AWS_ENDPOINT_URL_EC2: "http://127.0.0.1:1" });
+  test.each([
+    ["nobody listening", "http://127.0.0.1:1", /"code":"ECONNREFUSED"/],
+    ["a name that does not exist", "http://ec2.invalid", /"code":"(ENOTFOUND|EAI_AGAIN)"/],
+  ])("with %s is a denial after all the time for trying, and says so", async (_, url, code) => {
+    const { response, log, durationMs } = await connectWith({ ...ec2.env, AWS_ENDPOINT_URL_EC2: url });
     expect(response.allow).toBe(false);
-    expect(String(log[0]?.message[0])).toContain('"code":"ECONNREFUSED"');
+    expect(String(log[0]?.message[0])).toMatch(code);
+    expect(durationMs).toBeGreaterThan(1_000);
     expect(durationMs).toBeLessThan(2_000);
+  });
+
+  test("is left alone: nothing of a login keeps the process alive", async () => {
+    ec2.connect();
+    const script = `import(${JSON.stringify(`${DIST}index.mjs`)}).then(({ handler }) => handler(${JSON.stringify(connectEvent())}))`;
+    const child = spawn(process.execPath, ["-e", script], { env: { ...process.env, ...ec2.env }, stdio: "ignore" });
+    const startedAt = performance.now();
+    expect(await once(child, "exit")).toStrictEqual([0, null]);
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(statuses(ec2.connections)).toStrictEqual(["terminated"]);
   });
 });

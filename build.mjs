@@ -1,6 +1,6 @@
 // Makes from src/handler.ts, in dist/ or in the folder given as argument:
-//   index.mjs     the handler with the AWS SDK inside, minified
-//   function.zip  index.mjs alone, to upload
+//   index.cjs     the handler with the AWS SDK inside, minified
+//   function.zip  index.cjs alone, to upload
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
 //
 // Most of the AWS SDK is code that this handler cannot reach, and Lambda would load it at every cold start. esbuild drops
@@ -23,7 +23,7 @@ export const HANDLER = join(ROOT, "src", "handler.ts");
  * What the files may weigh, in bytes: a little more than they do. A file over its budget most likely means that an SDK
  * release has undone a step or brought something new; the build then lists what is in the bundle.
  */
-const BUDGET = { "index.mjs": 156_000, "function.zip": 57_000 };
+const BUDGET = { "index.cjs": 156_000, "function.zip": 57_000 };
 
 /**
  * @typedef {object} SdkStep
@@ -62,98 +62,18 @@ export const SDK_STEPS = [
       ),
   },
   {
-    // Lambda has no ~/.aws: this is what the function returns where there are no such files, without looking for them.
-    name: "take settings from the environment alone",
-    module: "@smithy/core/dist-es/submodules/config/shared-ini-file-loader/loadSharedConfigFiles.js",
+    // EC2 has no operation with an event stream. Nothing is to call the class; if something does after all, the log has
+    // the reason.
+    name: "leave out event streams",
+    module: "@smithy/core/dist-es/submodules/event-streams/index.js",
     rewrite: (code) =>
       replaceExports(
         code,
-        ["loadSharedConfigFiles", "CONFIG_PREFIX_SEPARATOR"],
-        "export const loadSharedConfigFiles = async () => ({ configFile: {}, credentialsFile: {} });" +
-          'export const CONFIG_PREFIX_SEPARATOR = ".";',
+        ["EventStreamSerde"],
+        'export function EventStreamSerde() { throw new Error("event streams were left out of the bundle"); }',
       ),
-  },
-  {
-    // The Region is there too. This is what the function returns where no instance metadata service answers.
-    name: "take the Region from the environment alone",
-    module: "@smithy/core/dist-es/submodules/config/config-resolver/regionConfig/getInstanceMetadataRegion.js",
-    rewrite: (code) =>
-      replaceExports(
-        code,
-        ["getInstanceMetadataRegion"],
-        "export const getInstanceMetadataRegion = async () => undefined;",
-      ),
-  },
-  // EC2 has no operation with an event stream. This is the only module that the SDK imports dynamically, for which esbuild
-  // would wrap everything that it shares with the rest.
-  leaveOut("event streams", "@smithy/core/dist-es/submodules/event-streams/index.js", [
-    "EventStreamSerde",
-    "eventStreamSerdeProvider",
-  ]),
-  {
-    // The signer makes one in case it has to sign an event stream.
-    name: "leave out the headers of event streams",
-    module: "@smithy/signature-v4/dist-es/HeaderFormatter.js",
-    rewrite: (code) =>
-      replaceExports(code, ["HeaderFormatter", "Int64"], "export class HeaderFormatter {} export class Int64 {}"),
-  },
-  // EC2 has no buckets.
-  leaveOut("S3", "@smithy/core/dist-es/submodules/endpoints/middleware-endpoint/service-customizations/s3.js", [
-    "resolveParamsForS3",
-    "DOT_PATTERN",
-    "S3_HOSTNAME_PATTERN",
-    "isDnsCompatibleBucketName",
-    "isArnBucketName",
-  ]),
-  // Its caller prefers node:crypto, which every Lambda runtime has.
-  leaveOut("SHA-256 in JavaScript", "@smithy/core/dist-es/submodules/checksum/sha256/Sha256Js.js", ["Sha256Js"]),
-  // Neither of the two answers has a timestamp: EC2 gives a connection's times as text. The one caller left is the parser of
-  // a Retry-After header with a date; it catches what it cannot parse, and the handler's retry strategy ignores its result.
-  leaveOut("timestamps", "@smithy/core/dist-es/submodules/serde/schema-serde-lib/schema-date-utils.js", [
-    "_parseEpochTimestamp",
-    "_parseRfc3339DateTimeWithOffset",
-    "_parseRfc7231DateTime",
-  ]),
-  leaveOut("dates", "@smithy/core/dist-es/submodules/serde/date-utils.js", [
-    "dateToUtcString",
-    "parseEpochTimestamp",
-    "parseRfc3339DateTime",
-    "parseRfc3339DateTimeWithOffset",
-    "parseRfc7231DateTime",
-  ]),
-  {
-    // A Region leads to its partition's domain, such as amazonaws.com.cn. What the Region is called in English does not.
-    name: "leave out the descriptions of Regions",
-    module: "@aws-sdk/core/dist-es/submodules/client/util-endpoints/lib/aws/partitions.js",
-    rewrite: (code) => replaceAll(code, /"description": "[^"]*"/g, () => ""),
-  },
-  {
-    // The user agent names the client's version; the rest of its package.json would come along.
-    name: "keep the version of package.json alone",
-    module: "@aws-sdk/client-ec2/package.json",
-    rewrite(code) {
-      const { version } = JSON.parse(code);
-      if (typeof version !== "string") throw new Error("there is no version");
-      return JSON.stringify({ version });
-    },
   },
 ];
-
-/**
- * A step that puts functions in the place of a module's exports which say that they were left out. Nothing is to call
- * them; if something does after all, the log has the reason.
- *
- * @param {string} what
- * @param {string} module the end of the module's path
- * @param {string[]} names those of its exports that others import
- * @returns {SdkStep}
- */
-function leaveOut(what, module, names) {
-  const functions = names.map(
-    (name) => `export function ${name}() { throw new Error("${name} was left out of the bundle"); }`,
-  );
-  return { name: `leave out ${what}`, module, rewrite: (code) => replaceExports(code, names, functions.join("\n")) };
-}
 
 /**
  * Returns `replacement` for a module that does export all of `names`. An export that the replacement lacks and another
@@ -225,7 +145,7 @@ export async function bundle(steps) {
     minify: true,
     platform: "node",
     target: "node20",
-    format: "esm",
+    format: "cjs",
     // The SDK's ES modules: in its CommonJS files esbuild cannot see what is unused.
     mainFields: ["module", "main"],
     legalComments: "none",
@@ -292,13 +212,13 @@ export function checkBudget(name, bytes, budget, metafile) {
 async function main(folder) {
   mkdirSync(folder, { recursive: true });
   const { code, metafile } = await bundle(SDK_STEPS);
-  const archive = zip("index.mjs", code);
-  checkBudget("index.mjs", code.length, BUDGET["index.mjs"], metafile);
+  const archive = zip("index.cjs", code);
+  checkBudget("index.cjs", code.length, BUDGET["index.cjs"], metafile);
   checkBudget("function.zip", archive.length, BUDGET["function.zip"], metafile);
   /** @type {[name: string, content: Uint8Array, use: string][]} */
   const artifacts = [
-    ["index.mjs", code, "the handler with the AWS SDK inside"],
-    ["function.zip", archive, "index.mjs alone, to upload"],
+    ["index.cjs", code, "the handler with the AWS SDK inside"],
+    ["function.zip", archive, "index.cjs alone, to upload"],
     ["paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste"],
   ];
   for (const [name, content, use] of artifacts) {

@@ -53,7 +53,7 @@ interface Connect {
 
 /** Loads each candidate in fresh processes, in turn, so that a busy moment of the machine hits all of them. */
 async function measureLoads(folder: string): Promise<Load[]> {
-  const ours = readFileSync(`${DIST}index.mjs`);
+  const ours = readFileSync(`${DIST}index.cjs`);
   const { metafile } = await bundle(SDK_STEPS);
   const builtIns = join(folder, "built-ins.mjs");
   const imports = Object.values(metafile.outputs)
@@ -70,7 +70,7 @@ async function measureLoads(folder: string): Promise<Load[]> {
   const node = (file: string) => [process.execPath, loadModule, pathToFileURL(file).href];
   const candidates = [
     candidate("a  the Node built-ins that b imports", node(builtIns)),
-    candidate("b  dist/index.mjs", node(`${DIST}index.mjs`), ours),
+    candidate("b  dist/index.cjs", node(`${DIST}index.cjs`), ours),
     candidate("c  the same, with esbuild's defaults", node(defaults), defaultBundle),
     candidate("d  dist/paste.mjs, on the SDK as installed", node(`${DIST}paste.mjs`)),
   ];
@@ -97,7 +97,7 @@ async function measureLoads(folder: string): Promise<Load[]> {
 
 /** Something to load, with the figures of each run to come, and with its size where it is one file. */
 function candidate(what: string, command: string[], code?: Uint8Array) {
-  const sizes = code && { bytes: code.length, zipBytes: zip("index.mjs", code).length };
+  const sizes = code && { bytes: code.length, zipBytes: zip("index.cjs", code).length };
   return { what, command, ms: [] as number[], memoryBytes: [] as number[], ...sizes };
 }
 
@@ -129,7 +129,7 @@ async function measureConnects(): Promise<Connect[]> {
       progress(`preparing ${count(others)} other connections`);
       const ec2 = await new LoopbackEc2().start();
       for (let i = 0; i < others; i++) ec2.connect({ username: `other-${i}` });
-      const lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+      const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
       for (const older of OLDER) cases.push({ others, ec2, lambda, older, ms: [], calls: [] });
     }
     for (let round = 1 - WARM_UP; round <= CONNECTS; round++) {

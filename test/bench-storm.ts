@@ -55,14 +55,14 @@ export async function benchStorm(options: Omit<Storm, "users"> & { scale: number
       : [{ users, seconds, older }];
   const folder = mkdtempSync(join(tmpdir(), "client-vpn-storm-"));
   try {
-    const withSdkRetries = join(folder, "index.mjs");
+    const withSdkRetries = join(folder, "index.cjs");
     writeFileSync(withSdkRetries, await bundleWithSdkRetries());
     for (const storm of full.map((one) => ({ ...one, users: Math.round(one.users * scale) }))) {
       const limits = { describe: scaled(DESCRIBE, scale), terminate: scaled(TERMINATE, scale) };
-      const ours = await run("dist/index.mjs", `${DIST}index.mjs`, storm, limits);
+      const ours = await run("dist/index.cjs", `${DIST}index.cjs`, storm, limits);
       const sdk = await run("the SDK's retries", withSdkRetries, storm, limits);
       progress("");
-      print(storm, limits, ideal(storm, limits), { "dist/index.mjs": ours, "with the SDK's default retries": sdk });
+      print(storm, limits, ideal(storm, limits), { "dist/index.cjs": ours, "with the SDK's default retries": sdk });
     }
   } finally {
     rmSync(folder, { recursive: true });

@@ -12,7 +12,7 @@ export function useEc2(): LoopbackEc2 {
 }
 
 /** Loads the built file with these environment variables, in a process of its own. */
-export async function startBuilt(env: Record<string, string>, file = "index.mjs"): Promise<Lambda> {
+export async function startBuilt(env: Record<string, string>, file = "index.cjs"): Promise<Lambda> {
   return await Lambda.start(`${DIST}${file}`, env);
 }
 

@@ -27,7 +27,7 @@ function expectDenied({ response, durationMs, log }: Invocation, withinMs: numbe
   return JSON.parse(String(log[0]?.message[0]));
 }
 
-describe.concurrent.each(["index.mjs", "paste.mjs"])("dist/%s", (file) => {
+describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
   const ec2 = new LoopbackEc2();
   let lambda: Lambda;
 

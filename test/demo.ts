@@ -7,7 +7,7 @@ import { connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
 const ec2 = await new LoopbackEc2().start();
-const lambda = await Lambda.start(`${DIST}index.mjs`, ec2.env);
+const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
 const devices = new Map<string, string>();
 const startedAt = Date.now() - 3_600_000;
 try {
@@ -55,7 +55,7 @@ async function tellStory(): Promise<void> {
 
   heading("Where MAX_CONNECTIONS_PER_USER is 2, carol may be connected twice");
   enter("cvpn-connection-0ca401a1709c0de51", "carol", "carol's laptop");
-  const permissive = await Lambda.start(`${DIST}index.mjs`, { ...ec2.env, MAX_CONNECTIONS_PER_USER: "2" });
+  const permissive = await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, MAX_CONNECTIONS_PER_USER: "2" });
   try {
     for (const [id, device] of [
       ["cvpn-connection-0ca4019603e0de052", "carol's phone"],

@@ -1,8 +1,10 @@
 // Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls one of its entry points for each
-// message, and collects what that writes to the console, as the real one does. With a number as second argument, it loads
-// the file as often, so that each of that many has its own state, as if in a process of its own.
+// message, and collects what that writes to the console, as the real one does. Like that, it imports an .mjs file, and
+// requires any other. With a number as second argument, it loads the file as often, so that each of that many has its own
+// state, as if in a process of its own.
 
 import { AsyncLocalStorage } from "node:async_hooks";
+import { createRequire } from "node:module";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
@@ -21,8 +23,14 @@ for (const level of /** @type {const} */ (["info", "warn", "error", "log"])) {
 const [file = "", instances = "1"] = process.argv.slice(2);
 /** @type {Record<string, (event: unknown, context: unknown) => Promise<unknown>>[]} */
 const modules = [];
+const require = createRequire(import.meta.url);
 for (let i = 0; i < Number(instances); i++) {
-  modules.push(await import(`${pathToFileURL(file)}?instance=${i}`));
+  if (file.endsWith(".mjs")) {
+    modules.push(await import(`${pathToFileURL(file)}?instance=${i}`));
+  } else {
+    delete require.cache[require.resolve(file)];
+    modules.push(require(file));
+  }
 }
 
 const delay = monitorEventLoopDelay({ resolution: 5 });

@@ -485,7 +485,7 @@ describe("the environment", () => {
 
   test("is left alone: nothing of a login keeps the process alive", async () => {
     ec2.connect();
-    const script = `import(${JSON.stringify(`${DIST}index.mjs`)}).then(({ handler }) => handler(${JSON.stringify(connectEvent())}))`;
+    const script = `require(${JSON.stringify(`${DIST}index.cjs`)}).handler(${JSON.stringify(connectEvent())})`;
     const child = spawn(process.execPath, ["-e", script], { env: { ...process.env, ...ec2.env }, stdio: "ignore" });
     const startedAt = performance.now();
     expect(await once(child, "exit")).toStrictEqual([0, null]);

@@ -125,7 +125,11 @@ function sdkSteps(steps) {
       build.onEnd(({ errors }) => {
         if (errors.length > 0) return;
         const undone = steps.filter((step) => !done.has(step));
-        return { errors: undone.map(({ name, module }) => ({ text: `cannot ${name}: nothing imports ${module}` })) };
+        const advice =
+          "If the SDK has moved it, correct the step's `module` in build.mjs; if it is gone, remove the step.";
+        return {
+          errors: undone.map(({ name, module }) => ({ text: `cannot ${name}: nothing imports ${module}. ${advice}` })),
+        };
       });
     },
   };

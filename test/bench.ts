@@ -1,7 +1,7 @@
-// npm run bench: what a cold start and a connect cost. npm run bench -- storm: what becomes of a storm of logins.
+// npm run bench: what a cold login and a warm one cost. npm run bench -- storm: what becomes of a storm of logins.
 
 import { parseArgs } from "node:util";
-import { benchColdStart } from "./bench-cold-start.ts";
+import { benchColdLogin } from "./bench-cold-login.ts";
 import { benchStorm } from "./bench-storm.ts";
 import { numberFrom } from "./report.ts";
 
@@ -21,5 +21,5 @@ if (positionals[0] === "storm") {
   const [seconds, older] = [numberFrom(values.seconds, 0), numberFrom(values.older, 0)];
   await benchStorm({ scale: numberFrom(values.scale, 0.01), users, seconds, older });
 } else {
-  await benchColdStart(values.json);
+  await benchColdLogin(values.json);
 }

@@ -1,0 +1,28 @@
+// Loads one file as Lambda does in a fresh process, asks its handler twice, and prints what that took (ms, bytes).
+// It loads nothing else before, and takes its clock from `process`: what a file needs has to be inside the measured time.
+
+const now = () => Number(process.hrtime.bigint()) / 1e6;
+const [file = "", event = ""] = process.argv.slice(2);
+
+async function main() {
+  const startedAt = now();
+  const { handler } = file.endsWith(".mjs") ? await import(`file://${file}`) : require(file);
+  const loadedAt = now();
+  const first = await handler(JSON.parse(event));
+  const firstAt = now();
+  const second = await handler(JSON.parse(event));
+  const secondAt = now();
+  if (!first.allow || !second.allow) throw new Error("the handler denied");
+  const { user, system } = process.cpuUsage();
+  const figures = {
+    load: loadedAt - startedAt,
+    first: firstAt - loadedAt,
+    both: firstAt - startedAt,
+    second: secondAt - firstAt,
+    cpu: (user + system) / 1_000,
+    memory: process.resourceUsage().maxRSS * 1024,
+  };
+  process.stdout.write(`\n${JSON.stringify(figures)}\n`);
+}
+
+main();

@@ -2,6 +2,7 @@
 //   index.cjs     the handler with the AWS SDK inside, minified
 //   function.zip  index.cjs alone, to upload
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
+//   stack.yaml    src/stack.yaml with index.cjs inside: a CloudFormation template that sets up everything
 //
 // Most of the AWS SDK is code that this handler cannot reach, and Lambda would load it at every cold start. esbuild drops
 // what it can see to be unused. SDK_STEPS take care of the rest: each rewrites one module of the SDK on its way into the
@@ -18,6 +19,7 @@ import { zipSync } from "fflate";
 
 const ROOT = dirname(fileURLToPath(import.meta.url));
 export const HANDLER = join(ROOT, "src", "handler.ts");
+export const STACK = join(ROOT, "src", "stack.yaml");
 
 /**
  * What the files may weigh, in bytes: a little more than they do. A file over its budget most likely means that an SDK
@@ -193,6 +195,29 @@ function stripTypes(folder) {
   return header + code.replace(/^(?=\/\*\*)|(?<=^\}\)*;?\n)(?=\w)/gm, "\n");
 }
 
+/** What src/stack.yaml has in the place of the code, once for each of the two functions. */
+const PLACE = "ZipFile: THE_CODE";
+
+/** In bytes: what CloudFormation takes of a template that is uploaded. */
+const TEMPLATE_LIMIT = 1_000_000;
+
+/**
+ * Puts the code into the two places of the template, as a JSON string: so it does not depend on indentation, on the length
+ * of its lines or on spaces at their ends, as it would in YAML's other ways to write a text.
+ *
+ * @param {string} source of the template
+ * @param {string} code
+ */
+export function stackTemplate(source, code) {
+  const parts = source.split(PLACE);
+  if (parts.length !== 3) throw new Error(`the template has ${parts.length - 1} places for the code, not 2: ${PLACE}`);
+  const template = parts.join(`ZipFile: ${JSON.stringify(code)}`);
+  // A JSON string means the same to every reader of YAML as long as it is ASCII.
+  if (/[^\n -~]/.test(template)) throw new Error("the template has a character that is not printable ASCII");
+  if (template.length > TEMPLATE_LIMIT) throw new Error(`the template has too many bytes: ${template.length}`);
+  return template;
+}
+
 /**
  * Throws if a file is over its budget, with what is in the bundle.
  *
@@ -219,11 +244,13 @@ async function main(folder) {
   const archive = zip("index.cjs", code);
   checkBudget("index.cjs", code.length, BUDGET["index.cjs"], metafile);
   checkBudget("function.zip", archive.length, BUDGET["function.zip"], metafile);
+  const template = stackTemplate(readFileSync(STACK, "utf8"), Buffer.from(code).toString());
   /** @type {[name: string, content: Uint8Array, use: string][]} */
   const artifacts = [
     ["index.cjs", code, "the handler with the AWS SDK inside"],
     ["function.zip", archive, "index.cjs alone, to upload"],
     ["paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste"],
+    ["stack.yaml", Buffer.from(template), "a CloudFormation template that sets up everything"],
   ];
   for (const [name, content, use] of artifacts) {
     writeFileSync(join(folder, name), content);

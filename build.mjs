@@ -1,4 +1,4 @@
-// Makes from src/handler.ts, in dist/ or in the folder given as argument:
+// Makes from src/handler.ts, in dist/ or in the folder given as argument, quietly with --quiet:
 //   index.cjs     the handler with the AWS SDK inside, minified
 //   function.zip  index.cjs alone, to upload
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
@@ -8,12 +8,13 @@
 // what it can see to be unused. SDK_STEPS take care of the rest: each rewrites one module of the SDK on its way into the
 // bundle, and stops the build if that module is not what the step was written for.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import * as esbuild from "esbuild";
 import { zipSync } from "fflate";
 
@@ -237,8 +238,25 @@ export function checkBudget(name, bytes, budget, metafile) {
   );
 }
 
-/** @param {string} folder */
-async function main(folder) {
+/**
+ * Throws if a file does not load in a fresh process, or lacks an entry point: its hash must not be printed.
+ *
+ * @param {string} file
+ */
+function checkLoads(file) {
+  const script =
+    "try { const { handler, sweep } = require(process.argv[1]); handler.call; sweep.call; }" +
+    "catch (error) { console.error(String(error)); process.exitCode = 1; }";
+  const env = { ...process.env, AWS_REGION: "eu-central-1", AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" };
+  const { status, stderr } = spawnSync(process.execPath, ["-e", script, file], { env, encoding: "utf8" });
+  if (status !== 0) throw new Error(`${file} does not load: ${stderr}`);
+}
+
+/**
+ * @param {string} folder
+ * @param {(line: string) => void} print
+ */
+async function main(folder, print) {
   mkdirSync(folder, { recursive: true });
   const { code, metafile } = await bundle(SDK_STEPS);
   const archive = zip("index.cjs", code);
@@ -252,17 +270,20 @@ async function main(folder) {
     ["paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste"],
     ["stack.yaml", Buffer.from(template), "a CloudFormation template that sets up everything"],
   ];
+  for (const [name, content] of artifacts) writeFileSync(join(folder, name), content);
+  checkLoads(join(folder, "index.cjs"));
   for (const [name, content, use] of artifacts) {
-    writeFileSync(join(folder, name), content);
-    console.log(`${name.padEnd(12)} ${content.length.toLocaleString("en").padStart(9)} bytes  ${use}`);
+    print(`${name.padEnd(12)} ${content.length.toLocaleString("en").padStart(9)} bytes  ${use}`);
   }
   const sha256 = createHash("sha256").update(archive).digest("base64");
-  console.log(`\nSHA-256 of function.zip in base64, as Lambda shows it (CodeSha256):\n${sha256}`);
+  print(`\nSHA-256 of function.zip in base64, as Lambda shows it (CodeSha256):\n${sha256}`);
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
-    await main(resolve(process.argv[2] ?? join(ROOT, "dist")));
+    const options = { quiet: { type: /** @type {const} */ ("boolean"), default: false } };
+    const { values, positionals } = parseArgs({ allowPositionals: true, options });
+    await main(resolve(positionals[0] ?? join(ROOT, "dist")), values.quiet ? () => {} : console.log);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 1;

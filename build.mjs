@@ -76,6 +76,29 @@ export const SDK_STEPS = [
         'export function EventStreamSerde() { throw new Error("event streams were left out of the bundle"); }',
       ),
   },
+  {
+    // Lambda has no ~/.aws: this is what the function returns where there are no such files, without looking for them.
+    name: "take settings from the environment alone",
+    module: "@smithy/core/dist-es/submodules/config/shared-ini-file-loader/loadSharedConfigFiles.js",
+    rewrite: (code) =>
+      replaceExports(
+        code,
+        ["loadSharedConfigFiles", "CONFIG_PREFIX_SEPARATOR"],
+        "export const loadSharedConfigFiles = async () => ({ configFile: {}, credentialsFile: {} });" +
+          'export const CONFIG_PREFIX_SEPARATOR = ".";',
+      ),
+  },
+  {
+    // To ask whether EC2's answer is a web stream, Node would load all about web streams and blobs. It comes from node:https.
+    name: "leave out web streams",
+    module: "@smithy/core/dist-es/submodules/serde/util-stream/stream-type-check.js",
+    rewrite: (code) =>
+      replaceExports(
+        code,
+        ["isReadableStream", "isBlob"],
+        "export const isReadableStream = () => false; export const isBlob = () => false;",
+      ),
+  },
 ];
 
 /**

@@ -108,6 +108,9 @@ async function measureColdLogins(folder: string): Promise<ColdLogin[]> {
       ...ec2.env,
       PATH: process.env.PATH,
       AWS_DEFAULT_REGION: ec2.region,
+      // The SDK does a little more where it finds itself in Lambda.
+      AWS_LAMBDA_FUNCTION_NAME: "AWSClientVPN-bench",
+      _X_AMZN_TRACE_ID: "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
       NODE_EXTRA_CA_CERTS: certificate,
       AWS_CA_BUNDLE: certificate,
       AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",

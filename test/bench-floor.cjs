@@ -1,4 +1,4 @@
-// The floor of a cold login: the same call to EC2 with nothing but Node, and no look at the answer.
+// The floor of a cold login: the same call to EC2 with nothing but Node, and a look whether the answer has a connection.
 
 const { createHash, createHmac } = require("node:crypto");
 const { request } = require("node:https");
@@ -28,13 +28,17 @@ exports.handler = async (event) => {
     "x-amz-date": date,
     authorization: `AWS4-HMAC-SHA256 Credential=${keyId}/${scope}, SignedHeaders=host;x-amz-date, Signature=${signature}`,
   };
-  const statusCode = await new Promise((resolve, reject) => {
+  const answer = await new Promise((resolve, reject) => {
     const call = request(url, { method: "POST", headers }, (response) => {
-      response.resume().on("end", () => resolve(response.statusCode));
+      let xml = "";
+      response.setEncoding("utf8").on("data", (chunk) => {
+        xml += chunk;
+      });
+      response.on("end", () => resolve(xml));
     });
     call.on("error", reject).end(body);
   });
-  return { allow: statusCode === 200 };
+  return { allow: answer.includes("<connections/>") };
 };
 
 /** @param {string} text */

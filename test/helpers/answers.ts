@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { ENDPOINT_ID } from "./ec2.ts";
+import { ENDPOINT_ID } from "../ec2/server.ts";
 import { CONNECTION_ID } from "./events.ts";
 
 /** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */

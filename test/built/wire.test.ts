@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
-import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "./built.ts";
-import { clockSkewed, type Fault, THROTTLED, TokenBucket } from "./ec2.ts";
-import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
-import { DIST, type Lambda } from "./lambda.ts";
+import { clockSkewed, type Fault, THROTTLED, TokenBucket } from "../ec2/server.ts";
+import { ALLOWED, entryOfTerminated, expectValidAnswer } from "../helpers/answers.ts";
+import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
+import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "../helpers/events.ts";
+import { DIST, type Lambda } from "../helpers/lambda.ts";
 
 // The built file, in a process of its own, over HTTP. One process serves all tests, as a warm container does.
 

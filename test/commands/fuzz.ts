@@ -1,7 +1,7 @@
 // npm run fuzz -- --runs N [--seed S] [--lanes L]: the properties of the test suite, on more cases, from another seed.
 
 import { parseArgs } from "node:util";
-import { tryEvents, tryFaults, trySweeps } from "./properties.ts";
+import { tryEvents, tryFaults, trySweeps } from "../built/properties.ts";
 import { count, numberFrom, progress, table } from "./report.ts";
 
 const { values } = parseArgs({

@@ -7,10 +7,10 @@ import {
 } from "@aws-sdk/client-ec2";
 import { mockClient } from "aws-sdk-client-mock";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { handler } from "../src/handler.ts";
-import { ALLOWED, entryOfTerminated, expectValidAnswer } from "./answers.ts";
-import { ENDPOINT_ID } from "./ec2.ts";
-import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "./events.ts";
+import { handler } from "../../src/handler.ts";
+import { ENDPOINT_ID } from "../ec2/server.ts";
+import { ALLOWED, entryOfTerminated, expectValidAnswer } from "../helpers/answers.ts";
+import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "../helpers/events.ts";
 
 const ENDED = { ClientVpnEndpointId: ENDPOINT_ID };
 

@@ -2,9 +2,9 @@
 
 import { readFile } from "node:fs/promises";
 import { relative } from "node:path";
-import { LoopbackEc2 } from "./ec2.ts";
-import { connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST, Lambda } from "../helpers/lambda.ts";
 
 const ec2 = await new LoopbackEc2().start();
 const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
@@ -70,7 +70,10 @@ async function tellStory(): Promise<void> {
   showConnections("carol");
 
   heading("A device connects without a user name (certificates only)");
-  const kiosk = await connect(await readEvent(new URL("events/no-user-name.json", import.meta.url)), "kiosk");
+  const kiosk = await connect(
+    await readEvent(new URL("../helpers/events/no-user-name.json", import.meta.url)),
+    "kiosk",
+  );
   show("No other connection can be said to be the same user's, so EC2 is not asked and nobody ended:", kiosk.response);
 
   heading("alice connects once more, but EC2 refuses to tell the handler anything");
@@ -91,7 +94,7 @@ async function tellStory(): Promise<void> {
   heading("Next");
   console.log(`\nUpload ${relative("", `${DIST}function.zip`)} as a Lambda function named AWSClientVPN-..., and set its ARN on your Client VPN
 endpoint: README.md has every step under "Deploy it".
-To try an event of your own: npm start -- event.json (there are samples in test/events/).`);
+To try an event of your own: npm start -- event.json (there are samples in test/helpers/events/).`);
 }
 
 async function runEvent(file: string): Promise<void> {

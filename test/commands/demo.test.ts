@@ -6,11 +6,11 @@ import { expect, test } from "vitest";
 
 const tsx = createRequire(import.meta.url).resolve("tsx/cli");
 const demo = fileURLToPath(new URL("demo.ts", import.meta.url));
-const events = fileURLToPath(new URL("events/", import.meta.url));
+const events = fileURLToPath(new URL("../helpers/events/", import.meta.url));
 
 test("npm start shows what the README says it shows, the time taken aside", () => {
   const shown = execFileSync(process.execPath, [tsx, demo], { encoding: "utf8" });
-  const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
   const withoutTimes = (text: string) => text.replace(/"durationMs": \d+/g, '"durationMs": …');
   expect(withoutTimes(readme)).toContain(withoutTimes(shown.trim()));
 });

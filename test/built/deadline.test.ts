@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ALLOWED, expectValidAnswer } from "./answers.ts";
-import { type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
-import { connectEvent } from "./events.ts";
-import { DIST, type Invocation, type InvokeOptions, Lambda } from "./lambda.ts";
+import { type Fault, LoopbackEc2, THROTTLED } from "../ec2/server.ts";
+import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST, type Invocation, type InvokeOptions, Lambda } from "../helpers/lambda.ts";
 
 // Every test here waits for a deadline, so they wait together. Each has a user of its own, whose name says what EC2 does
 // to the calls for that user.

@@ -6,10 +6,10 @@ import { devNull, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import * as esbuild from "esbuild";
-import { bundle, HANDLER, SDK_STEPS, zip } from "../build.mjs";
-import { LoopbackEc2 } from "./ec2.ts";
-import { connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import { bundle, HANDLER, SDK_STEPS, zip } from "../../build.mjs";
+import { LoopbackEc2 } from "../ec2/server.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST, Lambda } from "../helpers/lambda.ts";
 import { count, median, note, progress, ratio, table } from "./report.ts";
 
 const ROUNDS = 15;

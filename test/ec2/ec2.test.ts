@@ -5,7 +5,7 @@ import {
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type Connection, ENDPOINT_ID, LoopbackEc2, TokenBucket } from "./ec2.ts";
+import { type Connection, ENDPOINT_ID, LoopbackEc2, TokenBucket } from "./server.ts";
 
 // The loopback EC2 is what the other tests rest on: here the SDK as it is checks it against what AWS documents.
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { ALLOWED, expectValidAnswer } from "./answers.ts";
-import { builtForTest, statuses, useEc2 } from "./built.ts";
-import { type Connection, REFUSED } from "./ec2.ts";
-import { CONNECTION_ID, connectEvent } from "./events.ts";
-import type { Lambda } from "./lambda.ts";
+import { type Connection, REFUSED } from "../ec2/server.ts";
+import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
+import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
+import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
+import type { Lambda } from "../helpers/lambda.ts";
 
 // The built file with each setting, in a process of its own, over HTTP.
 

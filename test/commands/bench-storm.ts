@@ -5,10 +5,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bundle, replaceAll, SDK_STEPS } from "../build.mjs";
-import { LoopbackEc2, TokenBucket } from "./ec2.ts";
-import { connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import { bundle, replaceAll, SDK_STEPS } from "../../build.mjs";
+import { LoopbackEc2, TokenBucket } from "../ec2/server.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST, Lambda } from "../helpers/lambda.ts";
 import { count, median, progress, ratio, table } from "./report.ts";
 
 /** Client VPN waits this long for an answer. */

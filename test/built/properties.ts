@@ -4,10 +4,18 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
-import { expectValidAnswer } from "./answers.ts";
-import { type Action, type Connection, clockSkewed, FAULTS, type Fault, LoopbackEc2, THROTTLED } from "./ec2.ts";
-import { CONNECTION_ID, connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import {
+  type Action,
+  type Connection,
+  clockSkewed,
+  FAULTS,
+  type Fault,
+  LoopbackEc2,
+  THROTTLED,
+} from "../ec2/server.ts";
+import { expectValidAnswer } from "../helpers/answers.ts";
+import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
+import { DIST, Lambda } from "../helpers/lambda.ts";
 
 export interface Options {
   /** How many cases. */

@@ -7,11 +7,11 @@ import { fileURLToPath } from "node:url";
 import { inflateRawSync } from "node:zlib";
 import { unzipSync } from "fflate";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { bundle, checkBudget, SDK_STEPS } from "../build.mjs";
-import { ALLOWED } from "./answers.ts";
-import { LoopbackEc2 } from "./ec2.ts";
-import { connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import { bundle, checkBudget, SDK_STEPS } from "../../build.mjs";
+import { LoopbackEc2 } from "../ec2/server.ts";
+import { ALLOWED } from "../helpers/answers.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST, Lambda } from "../helpers/lambda.ts";
 
 const ec2 = new LoopbackEc2();
 const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
@@ -27,7 +27,7 @@ afterAll(async () => {
 
 /** Builds once more, elsewhere on earth, and returns what the build printed. */
 function build(name: string, timeZone: string): string {
-  const script = fileURLToPath(new URL("../build.mjs", import.meta.url));
+  const script = fileURLToPath(new URL("../../build.mjs", import.meta.url));
   const env = { ...process.env, TZ: timeZone };
   return execFileSync(process.execPath, [script, join(folder, name)], { cwd: tmpdir(), env, encoding: "utf8" });
 }

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ALLOWED } from "./answers.ts";
-import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "./built.ts";
-import { type Connection, ENDPOINT_ID, REFUSED, THROTTLED } from "./ec2.ts";
-import { connectEvent } from "./events.ts";
-import { InvocationError, type Lambda } from "./lambda.ts";
+import { type Connection, ENDPOINT_ID, REFUSED, THROTTLED } from "../ec2/server.ts";
+import { ALLOWED } from "../helpers/answers.ts";
+import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { InvocationError, type Lambda } from "../helpers/lambda.ts";
 
 // The sweep of the built file, in a process of its own, over HTTP.
 

@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { ClientConnectResponse, SweepResult } from "../src/handler.ts";
+import type { ClientConnectResponse, SweepResult } from "../../src/handler.ts";
 
-export const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
+export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 
 export interface Invocation<T = ClientConnectResponse> {
   response: T;

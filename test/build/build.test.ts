@@ -34,8 +34,8 @@ function build(name: string, timeZone: string): string {
 
 async function expectOneSessionPerUser(file: string): Promise<void> {
   ec2.reset();
-  const older = ec2.connect();
-  const stranger = ec2.connect({ username: "bob" });
+  const older = ec2.addConnection();
+  const stranger = ec2.addConnection({ username: "bob" });
   const lambda = await Lambda.start(file, ec2.env);
   try {
     expect((await lambda.invoke(connectEvent())).response).toStrictEqual(ALLOWED);

@@ -53,7 +53,7 @@ describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
   test.each(Object.keys(LASTING))(
     "is on time within Lambda's default 3 s when EC2 %s in the look-up",
     async (username) => {
-      const older = ec2.connect({ username });
+      const older = ec2.addConnection({ username });
       const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 3_000 });
       expectDenied(invocation, 2_500);
       expect(older.status).toBe("active");
@@ -63,8 +63,8 @@ describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
   const notCarriedOut = Object.keys(LASTING).filter((fault) => !CARRIED_OUT.includes(fault));
   test.each(notCarriedOut)("is on time when EC2 %s in eleven of twelve terminations", async (fault) => {
     const username = `user for whom EC2 ${fault} in the terminations`;
-    const served = ec2.connect({ username, establishedAt: new Date() });
-    for (let i = 0; i < 11; i++) ec2.connect({ username, connectionId: `${fault} ${i}` });
+    const served = ec2.addConnection({ username, establishedAt: new Date() });
+    for (let i = 0; i < 11; i++) ec2.addConnection({ username, connectionId: `${fault} ${i}` });
     const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 3_000 });
     const entry = expectDenied(invocation, 2_500);
     expect(entry.terminated).toStrictEqual([served.connectionId]);
@@ -75,7 +75,7 @@ describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
 
   test.each(CARRIED_OUT)("allows when EC2 ends twelve connections, but %s each time it says so", async (fault) => {
     const username = `user whom EC2 ends, but ${fault}`;
-    for (let i = 0; i < 12; i++) ec2.connect({ username, connectionId: `${fault} ${i + 100}` });
+    for (let i = 0; i < 12; i++) ec2.addConnection({ username, connectionId: `${fault} ${i + 100}` });
     const { response, log } = await lambda.invoke(connectEvent({ username }), { remaining: 10_000 });
     expect(response).toStrictEqual(ALLOWED);
     expect(log).toHaveLength(1);
@@ -113,7 +113,7 @@ describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
     const sweeper = await Lambda.start(`${DIST}${file}`, busy.env);
     try {
       const rows = [20, 10].map((secondsAgo) =>
-        busy.connect({ establishedAt: new Date(Date.now() - secondsAgo * 1_000) }),
+        busy.addConnection({ establishedAt: new Date(Date.now() - secondsAgo * 1_000) }),
       );
       busy.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
       const startedAt = performance.now();

@@ -212,7 +212,7 @@ async function checkSweep({ ec2, lambda, limit, identity, tally }: Lane, oneCase
     const names = identity === "username" ? { username: name } : { commonName: name };
     const establishedAt = toEstablishedAt(time);
     const connectionId = `cvpn-connection-${nextId()}`;
-    ec2.connect({ connectionId, filterUsername: "x", commonName: "x", ...names, status, establishedAt });
+    ec2.addConnection({ connectionId, filterUsername: "x", commonName: "x", ...names, status, establishedAt });
   }
   const listed = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
   // Those of which EC2 can say all that counts, though a fault may hide it.
@@ -276,7 +276,7 @@ function addConnection(ec2: LoopbackEc2, identity: Identity, oneCase: Case, row:
     const byName = { username: shownName, filterUsername: name, commonName: "somebody" };
     const byCertificate = { username: "somebody", commonName: shownName };
     const names = identity === "username" ? byName : byCertificate;
-    return ec2.connect({ connectionId, ...names, status, establishedAt: toEstablishedAt(time) });
+    return ec2.addConnection({ connectionId, ...names, status, establishedAt: toEstablishedAt(time) });
   }
 }
 

@@ -13,8 +13,8 @@ function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
   return builtForTest({ ...ec2.env, ...settings });
 }
 
-/** Connects alice, and takes the one log entry. */
-async function connectWith(settings: Record<string, string>, event: unknown = connectEvent()) {
+/** Asks the handler with these settings about a connection of alice, and takes the one log entry. */
+async function askHandlerWith(settings: Record<string, string>, event: unknown = connectEvent()) {
   const lambda = await lambdaWith(settings);
   const { response, log } = await lambda.invoke(event);
   expectValidAnswer(response);
@@ -24,8 +24,8 @@ async function connectWith(settings: Record<string, string>, event: unknown = co
   return { response, entry, level: log[0]?.level };
 }
 
-function connected(secondsAgo: number, connection: Partial<Connection> = {}): Connection {
-  return ec2.connect({ establishedAt: new Date(Date.now() - secondsAgo * 1_000), ...connection });
+function addConnection(secondsAgo: number, connection: Partial<Connection> = {}): Connection {
+  return ec2.addConnection({ establishedAt: new Date(Date.now() - secondsAgo * 1_000), ...connection });
 }
 
 describe("MAX_CONNECTIONS_PER_USER", () => {
@@ -36,33 +36,33 @@ describe("MAX_CONNECTIONS_PER_USER", () => {
     ["4", ["active", "active", "active"]],
     ["1000000", ["active", "active", "active"]],
   ])("%s keeps the newest ones, the new one included", async (value, expected) => {
-    const rows = [connected(20), connected(10), connected(30)];
-    connected(5, { username: "bob" });
-    connected(0, { connectionId: CONNECTION_ID });
-    const { response } = await connectWith({ MAX_CONNECTIONS_PER_USER: value });
+    const rows = [addConnection(20), addConnection(10), addConnection(30)];
+    addConnection(5, { username: "bob" });
+    addConnection(0, { connectionId: CONNECTION_ID });
+    const { response } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: value });
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(expected);
     expect(statuses(ec2.connections.slice(3))).toStrictEqual(["active", "active"]);
   });
 
   test.each(["", "-"])("takes a connection without a time (%j) among others for the oldest", async (establishedAt) => {
-    const rows = [connected(20), connected(0, { establishedAt }), connected(10)];
-    const { response } = await connectWith({ MAX_CONNECTIONS_PER_USER: "3" });
+    const rows = [addConnection(20), addConnection(0, { establishedAt }), addConnection(10)];
+    const { response } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: "3" });
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(["active", "terminated", "active"]);
   });
 
   test("2 counts a newer connection, where the new one is listed too", async () => {
-    const rows = [connected(30), connected(20), connected(5)];
-    connected(10, { connectionId: CONNECTION_ID });
-    expect((await connectWith({ MAX_CONNECTIONS_PER_USER: "2" })).response).toStrictEqual(ALLOWED);
+    const rows = [addConnection(30), addConnection(20), addConnection(5)];
+    addConnection(10, { connectionId: CONNECTION_ID });
+    expect((await askHandlerWith({ MAX_CONNECTIONS_PER_USER: "2" })).response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(["terminated", "terminated", "active"]);
   });
 
   test("does not count connections that have ended", async () => {
-    const older = connected(30);
-    for (let i = 0; i < 5; i++) connected(i, { status: "terminated" });
-    expect((await connectWith({ MAX_CONNECTIONS_PER_USER: "2" })).response).toStrictEqual(ALLOWED);
+    const older = addConnection(30);
+    for (let i = 0; i < 5; i++) addConnection(i, { status: "terminated" });
+    expect((await askHandlerWith({ MAX_CONNECTIONS_PER_USER: "2" })).response).toStrictEqual(ALLOWED);
     expect(older.status).toBe("active");
   });
 });
@@ -72,9 +72,9 @@ describe("ON_FAILURE", () => {
     ["deny", false],
     ["allow", true],
   ])("%s is the answer when EC2 cannot be asked", async (value, allow) => {
-    const older = connected(10);
+    const older = addConnection(10);
     ec2.fail("DescribeClientVpnConnections", REFUSED);
-    const { response, entry, level } = await connectWith({ ON_FAILURE: value });
+    const { response, entry, level } = await askHandlerWith({ ON_FAILURE: value });
     expect(response.allow).toBe(allow);
     expect(older.status).toBe("active");
     expect(level).toBe("error");
@@ -88,18 +88,18 @@ describe("ON_FAILURE", () => {
     ["deny", false],
     ["allow", true],
   ])("%s is the answer when a connection cannot be ended", async (value, allow) => {
-    const [ends, stays] = [connected(10), connected(20)];
+    const [ends, stays] = [addConnection(10), addConnection(20)];
     ec2.fail("TerminateClientVpnConnections", (params) =>
       params.get("ConnectionId") === stays.connectionId ? "failed-to-terminate" : undefined,
     );
-    const { response, entry, level } = await connectWith({ ON_FAILURE: value });
+    const { response, entry, level } = await askHandlerWith({ ON_FAILURE: value });
     expect(response.allow).toBe(allow);
     expect(level).toBe("error");
     expect(entry).toMatchObject({ terminated: [ends.connectionId], notTerminated: [stays.connectionId] });
   });
 
   test("allow lets nobody in whose request is invalid", async () => {
-    const { response } = await connectWith({ ON_FAILURE: "allow" }, connectEvent({ "schema-version": "v1" }));
+    const { response } = await askHandlerWith({ ON_FAILURE: "allow" }, connectEvent({ "schema-version": "v1" }));
     expect(response.allow).toBe(false);
     expect(ec2.requests).toHaveLength(0);
   });
@@ -115,16 +115,16 @@ describe("ON_FAILURE", () => {
 
 describe("IGNORE_USERNAME_CASE", () => {
   test("false leaves alone who differs in letter case, and asks for one user", async () => {
-    const rows = [connected(10, { username: "Alice" }), connected(10)];
-    expect((await connectWith({ IGNORE_USERNAME_CASE: "false" })).response).toStrictEqual(ALLOWED);
+    const rows = [addConnection(10, { username: "Alice" }), addConnection(10)];
+    expect((await askHandlerWith({ IGNORE_USERNAME_CASE: "false" })).response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(["active", "terminated"]);
     expect(ec2.requests[0]?.params.get("Filter.1.Value.1")).toBe("alice");
   });
 
   test("true ends them too, and reads all connections, a thousand with each call", async () => {
-    const rows = ["Alice", "ALICE", "alice", "alicia", "bob"].map((username) => connected(10, { username }));
-    for (let i = 0; i < 2_000; i++) ec2.connect({ username: `user-${i}` });
-    const { response } = await connectWith({ IGNORE_USERNAME_CASE: "true" }, connectEvent({ username: "aLICE" }));
+    const rows = ["Alice", "ALICE", "alice", "alicia", "bob"].map((username) => addConnection(10, { username }));
+    for (let i = 0; i < 2_000; i++) ec2.addConnection({ username: `user-${i}` });
+    const { response } = await askHandlerWith({ IGNORE_USERNAME_CASE: "true" }, connectEvent({ username: "aLICE" }));
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(["terminated", "terminated", "terminated", "active", "active"]);
     const reads = ec2.requests.filter(({ action }) => action === "DescribeClientVpnConnections");
@@ -134,27 +134,31 @@ describe("IGNORE_USERNAME_CASE", () => {
   });
 
   test("true takes names for one that differ in lower case alone: straße is not STRASSE", async () => {
-    const rows = ["STRASSE", "strasse", "STRAßE"].map((username) => connected(10, { username }));
-    await connectWith({ IGNORE_USERNAME_CASE: "true" }, connectEvent({ username: "straße" }));
+    const rows = ["STRASSE", "strasse", "STRAßE"].map((username) => addConnection(10, { username }));
+    await askHandlerWith({ IGNORE_USERNAME_CASE: "true" }, connectEvent({ username: "straße" }));
     expect(statuses(rows)).toStrictEqual(["active", "active", "terminated"]);
   });
 
   test("true counts the spellings of a name together", async () => {
-    const rows = [connected(30, { username: "Alice" }), connected(10, { username: "ALICE" }), connected(20)];
-    await connectWith({ IGNORE_USERNAME_CASE: "true", MAX_CONNECTIONS_PER_USER: "2" });
+    const rows = [
+      addConnection(30, { username: "Alice" }),
+      addConnection(10, { username: "ALICE" }),
+      addConnection(20),
+    ];
+    await askHandlerWith({ IGNORE_USERNAME_CASE: "true", MAX_CONNECTIONS_PER_USER: "2" });
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated"]);
   });
 
   test("true needs no filter for a user named *", async () => {
-    const rows = [connected(10, { username: "*" }), connected(10)];
+    const rows = [addConnection(10, { username: "*" }), addConnection(10)];
     const event = connectEvent({ username: "*" });
-    expect((await connectWith({ IGNORE_USERNAME_CASE: "true" }, event)).response).toStrictEqual(ALLOWED);
+    expect((await askHandlerWith({ IGNORE_USERNAME_CASE: "true" }, event)).response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(["terminated", "active"]);
   });
 
   test("true denies where EC2 does not name the user of a connection, which may be anybody's", async () => {
-    const stranger = connected(10, { username: undefined, filterUsername: "bob" });
-    const { response, entry } = await connectWith({ IGNORE_USERNAME_CASE: "true" });
+    const stranger = addConnection(10, { username: undefined, filterUsername: "bob" });
+    const { response, entry } = await askHandlerWith({ IGNORE_USERNAME_CASE: "true" });
     expect(response.allow).toBe(false);
     expect(stranger.status).toBe("active");
     expect(entry.errors).toMatchObject([{ code: "UnexpectedAnswer" }]);
@@ -166,22 +170,25 @@ describe("IDENTITY", () => {
     connectEvent({ username: "", "common-name": "laptop", ...fields });
 
   test("username looks at user names alone", async () => {
-    const rows = [connected(10, { commonName: "laptop" }), connected(10, { username: "bob", commonName: "laptop" })];
-    await connectWith({ IDENTITY: "username" }, connectEvent({ "common-name": "laptop" }));
+    const rows = [
+      addConnection(10, { commonName: "laptop" }),
+      addConnection(10, { username: "bob", commonName: "laptop" }),
+    ];
+    await askHandlerWith({ IDENTITY: "username" }, connectEvent({ "common-name": "laptop" }));
     expect(statuses(rows)).toStrictEqual(["terminated", "active"]);
   });
 
   test("username is not interested in an odd common name", async () => {
-    const { response } = await connectWith({ IDENTITY: "username" }, connectEvent({ "common-name": 7 }));
+    const { response } = await askHandlerWith({ IDENTITY: "username" }, connectEvent({ "common-name": 7 }));
     expect(response).toStrictEqual(ALLOWED);
   });
 
   test("common-name ends the connection with the same certificate, and reads all connections, without a filter", async () => {
     const rows = ["laptop", "phone", "Laptop", "laptop "].map((commonName) =>
-      connected(10, { username: "", filterUsername: "", commonName }),
+      addConnection(10, { username: "", filterUsername: "", commonName }),
     );
-    for (let i = 0; i < 2_000; i++) ec2.connect({ username: `user-${i}` });
-    const { response, entry } = await connectWith({ IDENTITY: "common-name" }, byCertificate());
+    for (let i = 0; i < 2_000; i++) ec2.addConnection({ username: `user-${i}` });
+    const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate());
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "active", "active"]);
     expect(entry).toMatchObject({ username: "", commonName: "laptop", terminated: [rows[0]?.connectionId] });
@@ -194,8 +201,8 @@ describe("IDENTITY", () => {
     ["a number", 7],
     ["null", null],
   ])("common-name does not count the user name: %s", async (_, username) => {
-    const rows = [connected(10), connected(10, { username: "bob", commonName: "laptop" })];
-    const { response } = await connectWith({ IDENTITY: "common-name" }, byCertificate({ username }));
+    const rows = [addConnection(10), addConnection(10, { username: "bob", commonName: "laptop" })];
+    const { response } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate({ username }));
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses(rows)).toStrictEqual(["active", "terminated"]);
   });
@@ -206,7 +213,7 @@ describe("IDENTITY", () => {
     ["absent", undefined],
   ])("common-name allows, without a call, and logs why, when the common name is %s", async (_, commonName) => {
     const event = byCertificate({ "common-name": commonName });
-    const { response, entry } = await connectWith({ IDENTITY: "common-name" }, event);
+    const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, event);
     expect(response).toStrictEqual(ALLOWED);
     expect(entry.reason).toBe("no common-name to compare");
     expect(ec2.requests).toHaveLength(0);
@@ -216,7 +223,7 @@ describe("IDENTITY", () => {
     "common-name denies a common name that is no text: %j",
     async (name) => {
       const event = byCertificate({ "common-name": name });
-      const { response, entry } = await connectWith({ IDENTITY: "common-name" }, event);
+      const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, event);
       expect(response.allow).toBe(false);
       expect(entry.reason).toContain("invalid request: common-name: expected a string, got ");
       expect(ec2.requests).toHaveLength(0);
@@ -226,9 +233,9 @@ describe("IDENTITY", () => {
   test.each(["", undefined])(
     "common-name denies where a row's common name is %j: it may be anybody's",
     async (name) => {
-      const rows = [connected(10, { commonName: name }), connected(10, { commonName: "laptop" })];
-      connected(10, { commonName: "", status: "terminated" });
-      const { response, entry } = await connectWith({ IDENTITY: "common-name" }, byCertificate());
+      const rows = [addConnection(10, { commonName: name }), addConnection(10, { commonName: "laptop" })];
+      addConnection(10, { commonName: "", status: "terminated" });
+      const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate());
       expect(response.allow).toBe(false);
       expect(statuses(rows)).toStrictEqual(["active", "active"]);
       const message = `EC2 gave no common-name for ${rows[0]?.connectionId}, which may be anybody's`;
@@ -237,8 +244,8 @@ describe("IDENTITY", () => {
   );
 
   test("common-name heeds IGNORE_USERNAME_CASE and MAX_CONNECTIONS_PER_USER", async () => {
-    const rows = ["LAPTOP", "Laptop", "laptop"].map((commonName, i) => connected(10 * i + 10, { commonName }));
-    await connectWith(
+    const rows = ["LAPTOP", "Laptop", "laptop"].map((commonName, i) => addConnection(10 * i + 10, { commonName }));
+    await askHandlerWith(
       { IDENTITY: "common-name", IGNORE_USERNAME_CASE: "true", MAX_CONNECTIONS_PER_USER: "2" },
       byCertificate(),
     );
@@ -246,16 +253,16 @@ describe("IDENTITY", () => {
   });
 
   test("common-name takes * and \\ as they are", async () => {
-    const rows = ["*", "\\", "laptop"].map((commonName) => connected(10, { commonName }));
-    await connectWith({ IDENTITY: "common-name" }, byCertificate({ "common-name": "*" }));
+    const rows = ["*", "\\", "laptop"].map((commonName) => addConnection(10, { commonName }));
+    await askHandlerWith({ IDENTITY: "common-name" }, byCertificate({ "common-name": "*" }));
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "active"]);
   });
 });
 
 describe("DRY_RUN", () => {
   test("true ends nobody, and logs whom it would have ended", async () => {
-    const [older, bob] = [connected(10), connected(10, { username: "bob" })];
-    const { response, entry, level } = await connectWith({ DRY_RUN: "true" });
+    const [older, bob] = [addConnection(10), addConnection(10, { username: "bob" })];
+    const { response, entry, level } = await askHandlerWith({ DRY_RUN: "true" });
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses([older, bob])).toStrictEqual(["active", "active"]);
     expect(ec2.requests.map(({ action }) => action)).toStrictEqual(["DescribeClientVpnConnections"]);
@@ -269,9 +276,9 @@ describe("DRY_RUN", () => {
   });
 
   test("true allows also when EC2 fails, and logs what it would have answered", async () => {
-    connected(10);
+    addConnection(10);
     ec2.fail("DescribeClientVpnConnections", REFUSED);
-    const { response, entry, level } = await connectWith({ DRY_RUN: "true" });
+    const { response, entry, level } = await askHandlerWith({ DRY_RUN: "true" });
     expect(response).toStrictEqual(ALLOWED);
     expect(level).toBe("error");
     expect(entry).toMatchObject({
@@ -283,13 +290,13 @@ describe("DRY_RUN", () => {
 
   test("true with ON_FAILURE allow would have allowed", async () => {
     ec2.fail("DescribeClientVpnConnections", REFUSED);
-    const { entry } = await connectWith({ DRY_RUN: "true", ON_FAILURE: "allow" });
+    const { entry } = await askHandlerWith({ DRY_RUN: "true", ON_FAILURE: "allow" });
     expect(entry.dryRun).toStrictEqual({ decision: "allow", terminated: [], terminatedCount: 0 });
   });
 
   test("true heeds the other settings", async () => {
-    const rows = [connected(10, { username: "ALICE" }), connected(20)];
-    const { entry } = await connectWith({
+    const rows = [addConnection(10, { username: "ALICE" }), addConnection(20)];
+    const { entry } = await askHandlerWith({
       DRY_RUN: "true",
       IGNORE_USERNAME_CASE: "true",
       MAX_CONNECTIONS_PER_USER: "2",
@@ -302,22 +309,22 @@ describe("DRY_RUN", () => {
   });
 
   test("true lets nobody in whose request is invalid", async () => {
-    const { response, entry } = await connectWith({ DRY_RUN: "true" }, connectEvent({ "endpoint-id": "" }));
+    const { response, entry } = await askHandlerWith({ DRY_RUN: "true" }, connectEvent({ "endpoint-id": "" }));
     expect(response.allow).toBe(false);
     expect(entry).not.toHaveProperty("dryRun");
   });
 
   test("false ends the older connection, and logs nothing of a dry run", async () => {
-    const older = connected(10);
-    const { entry } = await connectWith({ DRY_RUN: "false" });
+    const older = addConnection(10);
+    const { entry } = await askHandlerWith({ DRY_RUN: "false" });
     expect(older.status).toBe("terminated");
     expect(entry).not.toHaveProperty("dryRun");
   });
 });
 
 test("settings that are empty are as if they were not there", async () => {
-  const rows = [connected(10), connected(10, { username: "Alice" })];
-  const { entry, level } = await connectWith({
+  const rows = [addConnection(10), addConnection(10, { username: "Alice" })];
+  const { entry, level } = await askHandlerWith({
     MAX_CONNECTIONS_PER_USER: "",
     ON_FAILURE: "",
     IDENTITY: "",
@@ -350,7 +357,7 @@ describe("a wrong setting", () => {
   ];
 
   test.each(wrong)("%s=%j denies everybody, names itself, and calls nobody", async (name, value, expected) => {
-    const older = connected(10);
+    const older = addConnection(10);
     const lambda = await lambdaWith({ [name]: value });
     for (const event of [connectEvent(), connectEvent({ username: "" }), {}]) {
       const { response, log } = await lambda.invoke(event);
@@ -370,7 +377,7 @@ describe("a wrong setting", () => {
   });
 
   test("does not hide another one", async () => {
-    const { entry } = await connectWith({ ON_FAILURE: "maybe", DRY_RUN: "ture" });
+    const { entry } = await askHandlerWith({ ON_FAILURE: "maybe", DRY_RUN: "ture" });
     expect(entry.reason).toMatch(/ON_FAILURE.*'maybe'; .*DRY_RUN.*'ture'/);
   });
 });

@@ -61,14 +61,19 @@ async function failingSweep(remaining = 60_000) {
   return { message: error.message, entry, durationMs: performance.now() - startedAt };
 }
 
-function connected(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}): Connection {
+function addConnection(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}): Connection {
   const establishedAt = new Date(Date.now() - secondsAgo * 1_000);
-  return ec2.connect({ username, filterUsername: username ?? "unnamed", establishedAt, ...fields });
+  return ec2.addConnection({ username, filterUsername: username ?? "unnamed", establishedAt, ...fields });
 }
 
 describe("a sweep", () => {
   test("keeps the newest connection of each user, ends the others, and says so", async () => {
-    const rows = [connected("alice", 20), connected("alice", 10), connected("alice", 30), connected("bob", 40)];
+    const rows = [
+      addConnection("alice", 20),
+      addConnection("alice", 10),
+      addConnection("alice", 30),
+      addConnection("bob", 40),
+    ];
     const { result } = await sweep();
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
     const terminated = expect.arrayContaining([rows[0]?.connectionId, rows[2]?.connectionId]);
@@ -77,7 +82,7 @@ describe("a sweep", () => {
   });
 
   test("ends nobody the second time", async () => {
-    for (let i = 0; i < 3; i++) connected("alice", i);
+    for (let i = 0; i < 3; i++) addConnection("alice", i);
     await sweep();
     const { result } = await sweep();
     expect(result).toStrictEqual(swept(1));
@@ -87,7 +92,7 @@ describe("a sweep", () => {
     const rows = Array.from({ length: 5 }, (_, i) => `cvpn-connection-of-the-race-${i}`);
     const answers = await Promise.all(rows.map((id) => lambda.invoke(connectEvent({ "connection-id": id }))));
     for (const { response } of answers) expect(response).toStrictEqual(ALLOWED);
-    for (const connectionId of rows) connected("alice", 0, { connectionId });
+    for (const connectionId of rows) addConnection("alice", 0, { connectionId });
     expect((await sweep()).result.terminated).toHaveLength(4);
     expect(statuses(ec2.connections).filter((status) => status === "active")).toHaveLength(1);
     expect((await sweep()).result.terminated).toHaveLength(0);
@@ -97,16 +102,16 @@ describe("a sweep", () => {
     const establishedAt = new Date(1_700_000_000_000);
     const ids = ["cvpn-connection-2", "cvpn-connection-1", "cvpn-connection-3"];
     for (const connectionId of ids.sort(() => Math.random() - 0.5))
-      connected("alice", 0, { connectionId, establishedAt });
+      addConnection("alice", 0, { connectionId, establishedAt });
     await sweep();
     const kept = ec2.connections.filter(({ status }) => status === "active");
     expect(kept.map(({ connectionId }) => connectionId)).toStrictEqual(["cvpn-connection-1"]);
   });
 
   test("reads all pages of 2,500 rows, and compares connections of different pages", async () => {
-    const first = connected("alice", 60);
-    for (let i = 0; i < 2_498; i++) connected(`user-${i}`, 30);
-    const last = connected("alice", 10);
+    const first = addConnection("alice", 60);
+    for (let i = 0; i < 2_498; i++) addConnection(`user-${i}`, 30);
+    const last = addConnection("alice", 10);
     const { result } = await sweep();
     expect(result).toStrictEqual(swept(2_500, first.connectionId));
     expect(last.status).toBe("active");
@@ -115,9 +120,14 @@ describe("a sweep", () => {
   });
 
   test("never touches a connection without a user name, but counts it", async () => {
-    const rows = [connected("", 10), connected("", 20), connected(undefined, 30), connected(undefined, 40)];
-    connected("", 5, { status: "terminated" });
-    connected("alice", 10);
+    const rows = [
+      addConnection("", 10),
+      addConnection("", 20),
+      addConnection(undefined, 30),
+      addConnection(undefined, 40),
+    ];
+    addConnection("", 5, { status: "terminated" });
+    addConnection("alice", 10);
     expect((await sweep()).result).toStrictEqual({ ...swept(5), unnamed: 4 });
     expect(statuses(rows)).toStrictEqual(["active", "active", "active", "active"]);
   });
@@ -128,17 +138,17 @@ describe("a sweep", () => {
     ["no time", { establishedAt: "" }],
     ["a time that is none", { establishedAt: "-" }],
   ])("neither ends a connection with %s nor takes it for a reason to end another", async (_, odd) => {
-    const alices = [connected("alice", 30), connected("alice", 10, odd)];
-    const bobs = [connected("bob", 10), connected("bob", 30, odd)];
+    const alices = [addConnection("alice", 30), addConnection("alice", 10, odd)];
+    const bobs = [addConnection("bob", 10), addConnection("bob", 30, odd)];
     expect((await sweep()).result).toStrictEqual(swept(4));
     expect(ec2.requests).toHaveLength(1);
     expect(statuses([...alices, ...bobs])).not.toContain("terminated");
   });
 
   test("counts a connection that EC2 lists twice once, and one that has ended not at all", async () => {
-    const row = connected("alice", 10);
-    connected("alice", 5, { status: "terminated" });
-    connected("alice", 5, { status: "terminating" });
+    const row = addConnection("alice", 10);
+    addConnection("alice", 5, { status: "terminated" });
+    addConnection("alice", 5, { status: "terminating" });
     ec2.fail("DescribeClientVpnConnections", "duplicates");
     expect((await sweep()).result).toStrictEqual(swept(1));
     expect(row.status).toBe("active");
@@ -146,7 +156,7 @@ describe("a sweep", () => {
 
   test("takes user names as they are: letter case, wildcards, names of JavaScript", async () => {
     const names = ["alice", "Alice", "*", "a?ice", "\\", "__proto__", "constructor", "toString"];
-    for (const name of names) for (const secondsAgo of [10, 20]) connected(name, secondsAgo);
+    for (const name of names) for (const secondsAgo of [10, 20]) addConnection(name, secondsAgo);
     const { result } = await sweep();
     expect(result.terminated).toHaveLength(names.length);
     for (const name of names) {
@@ -156,19 +166,29 @@ describe("a sweep", () => {
   });
 
   test("keeps as many as MAX_CONNECTIONS_PER_USER", async () => {
-    const rows = [connected("alice", 40), connected("alice", 10), connected("alice", 20), connected("alice", 30)];
+    const rows = [
+      addConnection("alice", 40),
+      addConnection("alice", 10),
+      addConnection("alice", 20),
+      addConnection("alice", 30),
+    ];
     await sweep(await lambdaWith({ MAX_CONNECTIONS_PER_USER: "3" }));
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "active", "active"]);
   });
 
   test("takes spellings of a name for one user's with IGNORE_USERNAME_CASE", async () => {
-    const rows = [connected("alice", 20), connected("ALICE", 10), connected("Alice", 30), connected("bob", 40)];
+    const rows = [
+      addConnection("alice", 20),
+      addConnection("ALICE", 10),
+      addConnection("Alice", 30),
+      addConnection("bob", 40),
+    ];
     await sweep(await lambdaWith({ IGNORE_USERNAME_CASE: "true" }));
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
   });
 
   test("ends nobody with DRY_RUN, and logs whom it would have ended", async () => {
-    const rows = [connected("alice", 20), connected("alice", 10)];
+    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
     const { result, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(result).toStrictEqual(swept(2));
     expect(entry.dryRun).toStrictEqual({ terminated: [rows[0]?.connectionId], terminatedCount: 1 });
@@ -176,7 +196,7 @@ describe("a sweep", () => {
   });
 
   test("of 10,000 that are too old leaves a log entry of some KB", async () => {
-    for (let i = 0; i <= 10_000; i++) connected("alice", i);
+    for (let i = 0; i <= 10_000; i++) addConnection("alice", i);
     const { entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(entry.dryRun).toMatchObject({ terminatedCount: 10_000 });
     expect(Object(entry.dryRun).terminated).toHaveLength(100);
@@ -184,22 +204,22 @@ describe("a sweep", () => {
   });
 
   test("compares common names with IDENTITY=common-name, whatever the user names are", async () => {
-    const [laptop, phone] = ["laptop", "phone"].map((commonName, i) => connected("alice", 20 + i, { commonName }));
-    const newer = connected(undefined, 10, { commonName: "laptop" });
-    const unnamed = connected("alice", 5, { commonName: undefined });
+    const [laptop, phone] = ["laptop", "phone"].map((commonName, i) => addConnection("alice", 20 + i, { commonName }));
+    const newer = addConnection(undefined, 10, { commonName: "laptop" });
+    const unnamed = addConnection("alice", 5, { commonName: undefined });
     const { result } = await sweep(await lambdaWith({ IDENTITY: "common-name" }));
     expect(result).toStrictEqual({ ...swept(4, laptop?.connectionId), unnamed: 1 });
     expect(statuses([newer, unnamed, ...(phone ? [phone] : [])])).toStrictEqual(["active", "active", "active"]);
   });
 
   test("works in the file to paste as well", async () => {
-    const rows = [connected("alice", 20), connected("alice", 10)];
+    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
     const pasted = await builtForTest(ec2.env, "paste.mjs");
     expect((await sweep(pasted)).result.terminated).toStrictEqual([rows[0]?.connectionId]);
   });
 
   test("outlasts throttling", async () => {
-    const rows = [connected("alice", 20), connected("alice", 10)];
+    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
     ec2.fail("DescribeClientVpnConnections", THROTTLED, 2);
     ec2.fail("TerminateClientVpnConnections", THROTTLED, 2);
     expect((await sweep()).result.terminated).toStrictEqual([rows[0]?.connectionId]);
@@ -208,7 +228,7 @@ describe("a sweep", () => {
 
 describe("a sweep that cannot be completed does the rest, and then throws", () => {
   test("when one of many cannot be ended", async () => {
-    const rows = Array.from({ length: 30 }, (_, i) => connected("alice", i));
+    const rows = Array.from({ length: 30 }, (_, i) => addConnection("alice", i));
     const stays = rows[12];
     ec2.fail("TerminateClientVpnConnections", (params) =>
       params.get("ConnectionId") === stays?.connectionId ? "failed-to-terminate" : undefined,
@@ -227,9 +247,9 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
 
   test("when a page cannot be read: those that are too old among the others are ended", async () => {
     ec2.pageSize = 5;
-    const rows = [connected("alice", 30), connected("alice", 20)];
-    for (let i = 0; i < 20; i++) connected(`user-${i}`, 10);
-    const newest = connected("alice", 0);
+    const rows = [addConnection("alice", 30), addConnection("alice", 20)];
+    for (let i = 0; i < 20; i++) addConnection(`user-${i}`, 10);
+    const newest = addConnection("alice", 0);
     ec2.fail("DescribeClientVpnConnections", (params) => (params.has("NextToken") ? REFUSED : undefined));
     const { message, entry } = await failingSweep();
     expect(message).toContain("UnauthorizedOperation");
@@ -238,14 +258,14 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   });
 
   test("when nothing can be read", async () => {
-    connected("alice", 10);
+    addConnection("alice", 10);
     ec2.fail("DescribeClientVpnConnections", REFUSED);
     const { entry } = await failingSweep();
     expect(entry).toMatchObject({ active: 0, terminated: [], errors: [{ code: "UnauthorizedOperation" }] });
   });
 
   test("when EC2 hangs, before the function's time is over", async () => {
-    connected("alice", 10);
+    addConnection("alice", 10);
     ec2.fail("DescribeClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
     const { entry, durationMs } = await failingSweep(1_600);
     expect(durationMs).toBeLessThan(1_100);
@@ -256,7 +276,7 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   });
 
   test("when terminations hang, before the function's time is over, and logs which", async () => {
-    const rows = [connected("alice", 20), connected("alice", 10)];
+    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
     ec2.fail("TerminateClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
     const { entry, durationMs } = await failingSweep(1_600);
     expect(durationMs).toBeLessThan(1_100);
@@ -264,7 +284,7 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   });
 
   test("when the time is over among 20,000 to end, and is ready for the next login at once", async () => {
-    for (let i = 0; i <= 20_000; i++) connected("alice", i);
+    for (let i = 0; i <= 20_000; i++) addConnection("alice", i);
     ec2.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
     const { entry, durationMs } = await failingSweep(5_000);
     // As its caller sees it: an event loop that is blocked sends no answer either.
@@ -279,7 +299,7 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   });
 
   test("when the time is over before the list is read: nobody is ended, as too little is known in time", async () => {
-    const rows = [connected("alice", 20), connected("alice", 10)];
+    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
     ec2.fail("DescribeClientVpnConnections", "endless", Number.POSITIVE_INFINITY);
     const { entry } = await failingSweep(1_600);
     expect(entry).toMatchObject({ active: 2, terminated: [] });
@@ -288,7 +308,12 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
 
   test("when a connection has no id: it may be one that EC2 lists elsewhere with its id, and does not count", async () => {
     ec2.pageSize = 2;
-    const rows = [connected("alice", 10), connected("bob", 10), connected("bob", 20), connected("carol", 10)];
+    const rows = [
+      addConnection("alice", 10),
+      addConnection("bob", 10),
+      addConnection("bob", 20),
+      addConnection("carol", 10),
+    ];
     ec2.fail("DescribeClientVpnConnections", "same-token");
     ec2.fail("DescribeClientVpnConnections", "without connectionId");
     const { entry } = await failingSweep();
@@ -311,7 +336,7 @@ test.each([
   ["an endpoint that is a number", { "endpoint-id": 7 }],
   ["a scheduled event without input", { "detail-type": "Scheduled Event", resources: [] }],
 ])("bad input (%s) throws before any call", async (_, input) => {
-  connected("alice", 10);
+  addConnection("alice", 10);
   const error = lambda.sweep(input);
   await expect(error).rejects.toThrow("invalid input: endpoint-id: expected a non-empty string, got ");
   expect(ec2.requests).toHaveLength(0);

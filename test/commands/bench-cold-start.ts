@@ -128,7 +128,7 @@ async function measureConnects(): Promise<Connect[]> {
     for (const others of OTHERS) {
       progress(`preparing ${count(others)} other connections`);
       const ec2 = await new LoopbackEc2().start();
-      for (let i = 0; i < others; i++) ec2.connect({ username: `other-${i}` });
+      for (let i = 0; i < others; i++) ec2.addConnection({ username: `other-${i}` });
       const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
       for (const older of OLDER) cases.push({ others, ec2, lambda, older, ms: [], calls: [] });
     }
@@ -137,7 +137,7 @@ async function measureConnects(): Promise<Connect[]> {
       else progress("connecting", `, round ${round} of ${CONNECTS}`);
       for (const { ec2, lambda, older, ms, calls } of cases) {
         const username = `user with ${older}, round ${round}`;
-        for (let i = 0; i < older; i++) ec2.connect({ username });
+        for (let i = 0; i < older; i++) ec2.addConnection({ username });
         const callsBefore = ec2.requests.length;
         const { response, durationMs } = await lambda.invoke(connectEvent({ username }));
         if (!response.allow) throw new Error("a connect was denied");

@@ -96,7 +96,7 @@ async function run(name: string, file: string, storm: Storm, { describe, termina
   const lambda = await Lambda.start(file, ec2.env, users);
   try {
     for (let i = 0; i < users; i++) {
-      for (let k = 0; k < older; k++) ec2.connect({ username: `user-${i}` });
+      for (let k = 0; k < older; k++) ec2.addConnection({ username: `user-${i}` });
     }
     ec2.buckets = {
       DescribeClientVpnConnections: new TokenBucket(describe.capacity, describe.perSecond),

@@ -11,8 +11,8 @@ const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
 const devices = new Map<string, string>();
 const startedAt = Date.now() - 3_600_000;
 try {
-  enter("cvpn-connection-0a11ce1a9709c0de1", "alice", "alice's laptop");
-  enter("cvpn-connection-0b0bde5c709c0de22", "bob", "bob's laptop");
+  addDevice("cvpn-connection-0a11ce1a9709c0de1", "alice", "alice's laptop");
+  addDevice("cvpn-connection-0b0bde5c709c0de22", "bob", "bob's laptop");
   const [file] = process.argv.slice(2);
   if (file === undefined) await tellStory();
   else await runEvent(file);
@@ -29,7 +29,7 @@ async function tellStory(): Promise<void> {
   showConnections();
 
   heading("alice connects from her phone, and Client VPN asks the handler");
-  const phone = await connect(connectEvent(), "alice's phone");
+  const phone = await askHandler(connectEvent(), "alice's phone");
   show("The handler ends her laptop's connection and answers:", phone.response);
   show("The administrator finds in the log:", phone.entry);
 
@@ -43,8 +43,8 @@ async function tellStory(): Promise<void> {
   console.log(
     `\nNeither is active yet when the handler looks for the other, so ${both ? "both are" : "one is"} allowed:`,
   );
-  enter(tablet, "alice", "alice's tablet");
-  enter(stranger, "alice", "a stranger's PC");
+  addDevice(tablet, "alice", "alice's tablet");
+  addDevice(stranger, "alice", "a stranger's PC");
   showConnections("alice");
 
   heading("A minute later at most, the scheduled sweep runs");
@@ -54,14 +54,14 @@ async function tellStory(): Promise<void> {
   console.log("\nWhoever is out connects again and pushes the other out, which alice notices and the log shows.");
 
   heading("Where MAX_CONNECTIONS_PER_USER is 2, carol may be connected twice");
-  enter("cvpn-connection-0ca401a1709c0de51", "carol", "carol's laptop");
+  addDevice("cvpn-connection-0ca401a1709c0de51", "carol", "carol's laptop");
   const permissive = await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, MAX_CONNECTIONS_PER_USER: "2" });
   try {
     for (const [id, device] of [
       ["cvpn-connection-0ca4019603e0de052", "carol's phone"],
       ["cvpn-connection-0ca4017ab1e70de53", "carol's tablet"],
     ] as const) {
-      await connect(connectEvent({ username: "carol", "connection-id": id }), device, permissive);
+      await askHandler(connectEvent({ username: "carol", "connection-id": id }), device, permissive);
     }
   } finally {
     await permissive.stop();
@@ -70,7 +70,7 @@ async function tellStory(): Promise<void> {
   showConnections("carol");
 
   heading("A device connects without a user name (certificates only)");
-  const kiosk = await connect(
+  const kiosk = await askHandler(
     await readEvent(new URL("../helpers/events/no-user-name.json", import.meta.url)),
     "kiosk",
   );
@@ -84,7 +84,7 @@ async function tellStory(): Promise<void> {
       "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/vpn/handler " +
       "is not authorized to perform: ec2:DescribeClientVpnConnections",
   });
-  const refused = await connect(
+  const refused = await askHandler(
     connectEvent({ "connection-id": "cvpn-connection-0a11ce3a7c709c066" }),
     "alice's watch",
   );
@@ -102,7 +102,7 @@ async function runEvent(file: string): Promise<void> {
   heading("Who is connected");
   showConnections();
   heading(`The event in ${file}`);
-  const { response, entry } = await connect(event, "the event's device");
+  const { response, entry } = await askHandler(event, "the event's device");
   show("The response:", response);
   show("The log entry:", entry);
   heading("Who is connected now");
@@ -110,16 +110,16 @@ async function runEvent(file: string): Promise<void> {
 }
 
 /** Asks the handler as Client VPN would, and lets the device in if it may. */
-async function connect(event: unknown, device: string, by = lambda) {
+async function askHandler(event: unknown, device: string, by = lambda) {
   const { response, log } = await by.invoke(event);
-  if (response.allow) enter(fieldOf(event, "connection-id"), fieldOf(event, "username"), device);
+  if (response.allow) addDevice(fieldOf(event, "connection-id"), fieldOf(event, "username"), device);
   const entry: unknown = JSON.parse(String(log[0]?.message[0]));
   return { response, entry };
 }
 
-function enter(connectionId: string, username: string, device: string): void {
+function addDevice(connectionId: string, username: string, device: string): void {
   const establishedAt = new Date(startedAt + devices.size * 1_000);
-  ec2.connect({ connectionId, username, filterUsername: username, establishedAt });
+  ec2.addConnection({ connectionId, username, filterUsername: username, establishedAt });
   devices.set(connectionId, device);
 }
 

@@ -44,7 +44,7 @@ async function usernames(...Values: string[]): Promise<(string | undefined)[]> {
 
 describe("DescribeClientVpnConnections", () => {
   test("gives each connection with what AWS documents of it", async () => {
-    const { connectionId } = ec2.connect({ username: "Zoë & <Sons>", establishedAt: new Date(0) });
+    const { connectionId } = ec2.addConnection({ username: "Zoë & <Sons>", establishedAt: new Date(0) });
     const { Connections } = await listing();
     expect(Connections).toStrictEqual([
       {
@@ -86,21 +86,21 @@ describe("DescribeClientVpnConnections", () => {
     [["a?b"], ["a\nb"]],
   ])("reads the filter values %j with wildcards and escapes", async (values, found) => {
     for (const username of ["alice", "bob", "a*ice", "*amazon?\\", "CORP\\alice", "CORPalice", "a\nb"]) {
-      ec2.connect({ username });
+      ec2.addConnection({ username });
     }
     expect(await usernames(...values)).toStrictEqual(found);
   });
 
   test("reads filter values literally when told to", async () => {
     ec2.wildcards = false;
-    for (const username of ["alice", "*", "CORP\\alice"]) ec2.connect({ username });
+    for (const username of ["alice", "*", "CORP\\alice"]) ec2.addConnection({ username });
     expect(await usernames("*")).toStrictEqual(["*"]);
     expect(await usernames("CORP\\alice")).toStrictEqual(["CORP\\alice"]);
   });
 
   test("ANDs filters, and knows connection-id", async () => {
-    const { connectionId } = ec2.connect();
-    ec2.connect();
+    const { connectionId } = ec2.addConnection();
+    ec2.addConnection();
     const byId = { Name: "connection-id", Values: [connectionId] };
     expect((await listing({ Filters: [byId] })).Connections).toHaveLength(1);
     const byBoth = [byId, { Name: "username", Values: ["bob"] }];
@@ -108,7 +108,7 @@ describe("DescribeClientVpnConnections", () => {
   });
 
   test("pages with MaxResults and NextToken", async () => {
-    for (let i = 0; i < 12; i++) ec2.connect({ username: `user-${i}` });
+    for (let i = 0; i < 12; i++) ec2.addConnection({ username: `user-${i}` });
     const first = await listing({ MaxResults: 5 });
     const second = await listing({ MaxResults: 5, NextToken: first.NextToken });
     const third = await listing({ MaxResults: 5, NextToken: second.NextToken });
@@ -140,7 +140,7 @@ describe("DescribeClientVpnConnections", () => {
 
   test("keeps a terminated connection for an hour", async () => {
     const rows = [3_590_000, 3_610_000].map((ms): Connection => {
-      return ec2.connect({ status: "terminated", endedAt: new Date(Date.now() - ms) });
+      return ec2.addConnection({ status: "terminated", endedAt: new Date(Date.now() - ms) });
     });
     const { Connections = [] } = await listing();
     expect(Connections.map(({ ConnectionId }) => ConnectionId)).toStrictEqual([rows[0]?.connectionId]);
@@ -164,7 +164,7 @@ test("a token bucket lets its capacity through at once, and then as many a secon
 
 describe("TerminateClientVpnConnections", () => {
   test("ends a connection by its id, once", async () => {
-    const { connectionId } = ec2.connect();
+    const { connectionId } = ec2.addConnection();
     expect((await termination({ ConnectionId: connectionId })).ConnectionStatuses).toStrictEqual([
       { ConnectionId: connectionId, PreviousStatus: { Code: "active" }, CurrentStatus: { Code: "terminating" } },
     ]);
@@ -174,16 +174,16 @@ describe("TerminateClientVpnConnections", () => {
   });
 
   test("ends all of a user's connections by name, up to five", async () => {
-    for (let i = 0; i < 5; i++) ec2.connect();
-    const bob = ec2.connect({ username: "bob" });
+    for (let i = 0; i < 5; i++) ec2.addConnection();
+    const bob = ec2.addConnection({ username: "bob" });
     expect((await termination({ Username: "alice" })).ConnectionStatuses).toHaveLength(5);
     expect(bob.status).toBe("active");
-    for (let i = 0; i < 6; i++) ec2.connect();
+    for (let i = 0; i < 6; i++) ec2.addConnection();
     await expect(termination({ Username: "alice" })).rejects.toMatchObject({ name: "InvalidParameterValue" });
   });
 
   test("ends nobody by an id that does not exist", async () => {
-    const nameless = ec2.connect({ username: "" });
+    const nameless = ec2.addConnection({ username: "" });
     const failed = termination({ ConnectionId: "cvpn-connection-00000000000000000" });
     await expect(failed).rejects.toMatchObject({ name: "InvalidClientVpnConnection.IdNotFound" });
     expect(nameless.status).toBe("active");

@@ -266,7 +266,7 @@ export class LoopbackEc2 {
   }
 
   /** Adds a connection; `username: undefined` gives a row without a user name that the filter still finds as `alice`. */
-  connect(connection: Partial<Connection> = {}): Connection {
+  addConnection(connection: Partial<Connection> = {}): Connection {
     const filterUsername = connection.filterUsername ?? connection.username ?? "alice";
     const row: Connection = {
       connectionId: `cvpn-connection-${randomBytes(9).toString("hex").slice(0, 17)}`,

@@ -41,7 +41,7 @@ function terminated(): unknown[] {
 }
 
 /** Calls the handler, and takes the one log entry that has to come with every answer. */
-async function connect(...events: unknown[]) {
+async function askHandler(...events: unknown[]) {
   const event = events.length > 0 ? events[0] : connectEvent();
   const response = await handler(event, { getRemainingTimeInMillis: () => 30_000 });
   expectValidAnswer(response);
@@ -55,7 +55,7 @@ async function connect(...events: unknown[]) {
 
 describe("the request", () => {
   test.each(BAD_EVENTS)("is denied and EC2 not called: %s", async (_, event, reason) => {
-    const { response, entry, message } = await connect(event);
+    const { response, entry, message } = await askHandler(event);
     expect(response.allow).toBe(false);
     expect(message).toMatch(/contact your VPN administrator/);
     expect(entry.reason).toContain(reason);
@@ -76,7 +76,9 @@ describe("the request", () => {
   ])("is allowed with an odd %s: %j", async (field, value) => {
     listed();
     const event = JSON.parse(`{${JSON.stringify(field)}: ${JSON.stringify(value)}}`);
-    const { response } = await connect(Object.assign(event, connectEvent(field === "groups" ? { groups: value } : {})));
+    const { response } = await askHandler(
+      Object.assign(event, connectEvent(field === "groups" ? { groups: value } : {})),
+    );
     expect(response).toStrictEqual(ALLOWED);
   });
 
@@ -84,7 +86,7 @@ describe("the request", () => {
     listed();
     const { "schema-version": version, "connection-id": id, "endpoint-id": endpoint, username } = connectEvent();
     const event = { "schema-version": version, "connection-id": id, "endpoint-id": endpoint, username };
-    expect((await connect(event)).response).toStrictEqual(ALLOWED);
+    expect((await askHandler(event)).response).toStrictEqual(ALLOWED);
   });
 
   test.each([
@@ -93,7 +95,7 @@ describe("the request", () => {
     ["absent", connectEvent({ username: undefined })],
   ])("is allowed, and EC2 not called, when the user name is %s", async (_, event) => {
     listed(row("cvpn-connection-of-another-device", { Username: "" }));
-    const { response, entry } = await connect(event);
+    const { response, entry } = await askHandler(event);
     expect(response).toStrictEqual(ALLOWED);
     expect(entry.reason).toBe("no username to compare");
     expect(ec2.calls()).toHaveLength(0);
@@ -101,7 +103,7 @@ describe("the request", () => {
 
   test("with a user name of 1 MB gets an answer, and a log entry of bounded length", async () => {
     listed();
-    const { response } = await connect(connectEvent({ username: "a".repeat(1_000_000) }));
+    const { response } = await askHandler(connectEvent({ username: "a".repeat(1_000_000) }));
     expect(response).toStrictEqual(ALLOWED);
     expect(info.mock.calls[0]?.[0].length).toBeLessThan(5_000);
   });
@@ -110,7 +112,7 @@ describe("the request", () => {
 describe("the look-up", () => {
   test("asks EC2 once, for the endpoint and the user name, with the largest page", async () => {
     listed();
-    await connect();
+    await askHandler();
     expect(ec2.calls()).toHaveLength(1);
     expect(ec2.commandCalls(DescribeClientVpnConnectionsCommand)[0]?.args[0].input).toStrictEqual({
       ClientVpnEndpointId: ENDPOINT_ID,
@@ -127,7 +129,7 @@ describe("the look-up", () => {
     ["\\*?", "\\\\\\*\\?"],
   ])("asks for %s as it is and escaped", async (username, escaped) => {
     listed();
-    await connect(connectEvent({ username }));
+    await askHandler(connectEvent({ username }));
     const { Filters } = ec2.commandCalls(DescribeClientVpnConnectionsCommand)[0]?.args[0].input ?? {};
     expect(Filters).toStrictEqual([{ Name: "username", Values: [username, escaped] }]);
   });
@@ -136,7 +138,7 @@ describe("the look-up", () => {
     "asks for %j as it is alone",
     async (username) => {
       listed();
-      await connect(connectEvent({ username }));
+      await askHandler(connectEvent({ username }));
       const { Filters } = ec2.commandCalls(DescribeClientVpnConnectionsCommand)[0]?.args[0].input ?? {};
       expect(Filters).toStrictEqual([{ Name: "username", Values: [username] }]);
     },
@@ -144,13 +146,13 @@ describe("the look-up", () => {
 
   test.each(["active", "failed-to-terminate"] as const)("counts a connection that is %s", async (Code) => {
     listed(row("older", { Status: { Code } }));
-    await connect();
+    await askHandler();
     expect(terminated()).toStrictEqual(["older"]);
   });
 
   test.each(["terminating", "terminated"] as const)("passes over a connection that is %s", async (Code) => {
     listed(row("older", { Status: { Code } }));
-    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect((await askHandler()).response).toStrictEqual(ALLOWED);
     expect(terminated()).toStrictEqual([]);
   });
 
@@ -160,13 +162,13 @@ describe("the look-up", () => {
     ["status that AWS documents", JSON.parse('{ "Code": "suspended" }')],
   ])("counts a connection without a %s: nothing says that it has ended", async (_, Status) => {
     listed(row("older", { Status }));
-    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect((await askHandler()).response).toStrictEqual(ALLOWED);
     expect(terminated()).toStrictEqual(["older"]);
   });
 
   test("passes over the connection that is being authorized", async () => {
     listed(row(CONNECTION_ID), row("older"));
-    await connect();
+    await askHandler();
     expect(terminated()).toStrictEqual(["older"]);
   });
 
@@ -188,25 +190,25 @@ describe("the look-up", () => {
     ["none without a time", [row("a"), row("b", { ConnectionEstablishedTime: "-" })], ["a", "b"]],
   ])("keeps, where the connection that is being authorized is listed too, %s", async (_, others, ended) => {
     listed(...others, row(CONNECTION_ID, { ConnectionEstablishedTime: AT_NINE }));
-    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect((await askHandler()).response).toStrictEqual(ALLOWED);
     expect(terminated()).toStrictEqual(ended);
   });
 
   test.each(["bob", "Alice", "alice ", "ALICE"])("passes over a connection of %j", async (Username) => {
     listed(row("stranger's", { Username }), row("older"));
-    await connect();
+    await askHandler();
     expect(terminated()).toStrictEqual(["older"]);
   });
 
   test.each([undefined, ""])("believes the filter where a row's user name is %j", async (Username) => {
     listed(row("older", { Username }));
-    await connect();
+    await askHandler();
     expect(terminated()).toStrictEqual(["older"]);
   });
 
   test("finds CORP\\alice where a row has no user name", async () => {
     listed(row("older", { Username: undefined }));
-    await connect(connectEvent({ username: "CORP\\alice" }));
+    await askHandler(connectEvent({ username: "CORP\\alice" }));
     expect(terminated()).toStrictEqual(["older"]);
   });
 
@@ -214,7 +216,7 @@ describe("the look-up", () => {
     "denies, and ends nobody, when user %s may be the owner of a row or not",
     async (username) => {
       listed(row("whose", { Username: undefined }));
-      const { response, entry } = await connect(connectEvent({ username }));
+      const { response, entry } = await askHandler(connectEvent({ username }));
       expect(response.allow).toBe(false);
       expect(terminated()).toStrictEqual([]);
       expect(JSON.stringify(entry.errors)).toContain("EC2 gave no username for whose");
@@ -223,13 +225,13 @@ describe("the look-up", () => {
 
   test.each(["*", "a?ice", "\\*"])("ends nobody else's connection for user %s", async (username) => {
     listed(row("alice's"), row("bob's", { Username: "bob" }), row("own", { Username: username }));
-    await connect(connectEvent({ username }));
+    await askHandler(connectEvent({ username }));
     expect(terminated()).toStrictEqual(["own"]);
   });
 
   test("denies, and ends nobody, when EC2 answers for another endpoint", async () => {
     listed(row("older", { ClientVpnEndpointId: "cvpn-endpoint-of-others" }));
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response.allow).toBe(false);
     expect(terminated()).toStrictEqual([]);
     expect(JSON.stringify(entry.errors)).toContain("EC2 answered for another endpoint, cvpn-endpoint-of-others");
@@ -242,7 +244,7 @@ describe("the look-up", () => {
       Connections: [row(`older-${page}`)],
       NextToken: tokens[page++ % tokens.length],
     }));
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response.allow).toBe(false);
     expect(ec2.calls()).toHaveLength(4);
     expect(JSON.stringify(entry.errors)).toContain("EC2 gave the same page again");
@@ -254,7 +256,7 @@ describe("the look-up", () => {
   ])("denies, and ends nobody, when %s page has no list of connections: EC2 sends an empty one", async (_, pages) => {
     const answers = [...pages, {}].values();
     ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => answers.next().value);
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response.allow).toBe(false);
     expect(terminated()).toStrictEqual([]);
     expect(entry.errors).toStrictEqual([{ code: "UnexpectedAnswer", message: "EC2 gave no list of connections" }]);
@@ -267,7 +269,7 @@ describe("the look-up", () => {
       ["3", { Connections: [row("first"), row("other")] }],
     ]);
     ec2.on(DescribeClientVpnConnectionsCommand).callsFake(({ NextToken }) => pages.get(NextToken));
-    await connect();
+    await askHandler();
     expect(ec2.commandCalls(DescribeClientVpnConnectionsCommand)).toHaveLength(3);
     expect(terminated()).toStrictEqual(["first", "other"]);
   });
@@ -277,7 +279,7 @@ describe("the look-up", () => {
       name: "UnauthorizedOperation",
     });
     ec2.on(DescribeClientVpnConnectionsCommand).rejects(cause);
-    const { response, entry, message } = await connect();
+    const { response, entry, message } = await askHandler();
     expect(response.allow).toBe(false);
     expect(message).toMatch(/could not check.*try again.*administrator/);
     expect(entry.reason).toBe("older connections could not be looked up");
@@ -290,13 +292,13 @@ describe("the look-up", () => {
       .on(DescribeClientVpnConnectionsCommand)
       .resolvesOnce({ Connections: [row("older")], NextToken: "2" })
       .rejects(new Error("gone"));
-    expect((await connect()).response.allow).toBe(false);
+    expect((await askHandler()).response.allow).toBe(false);
     expect(terminated()).toStrictEqual([]);
   });
 
   test("denies when one of the user's connections has no id to end it by", async () => {
     listed(row("older"), { Username: "alice", Status: { Code: "active" } });
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response.allow).toBe(false);
     expect(JSON.stringify(entry.errors)).toContain("without its id");
   });
@@ -305,7 +307,7 @@ describe("the look-up", () => {
 describe("the termination", () => {
   test("ends every older connection, each by its id and once, and allows", async () => {
     listed(row("a"), row("b"), row("b"), row("c", { Status: { Code: "failed-to-terminate" } }));
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response).toStrictEqual(ALLOWED);
     const inputs = ec2.commandCalls(TerminateClientVpnConnectionsCommand).map((call) => call.args[0].input);
     expect(inputs).toStrictEqual(
@@ -318,7 +320,7 @@ describe("the termination", () => {
     listed(row("gone"));
     const cause = Object.assign(new Error("no such connection"), { name: "InvalidClientVpnConnection.IdNotFound" });
     ec2.on(TerminateClientVpnConnectionsCommand).rejects(cause);
-    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect((await askHandler()).response).toStrictEqual(ALLOWED);
   });
 
   test.each([
@@ -329,7 +331,7 @@ describe("the termination", () => {
   ])("takes %s for a success", async (_, output) => {
     listed(row("older"));
     ec2.on(TerminateClientVpnConnectionsCommand).resolves(output);
-    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect((await askHandler()).response).toStrictEqual(ALLOWED);
   });
 
   test("denies when EC2 says failed-to-terminate in an answer without error", async () => {
@@ -337,7 +339,7 @@ describe("the termination", () => {
     ec2.on(TerminateClientVpnConnectionsCommand).resolves({
       ConnectionStatuses: [{ CurrentStatus: { Code: "failed-to-terminate", Message: "still there" } }],
     });
-    const { response, entry, message } = await connect();
+    const { response, entry, message } = await askHandler();
     expect(response.allow).toBe(false);
     expect(message).toMatch(/could not be ended. Disconnect your other devices/);
     expect(entry).toMatchObject({
@@ -359,7 +361,7 @@ describe("the termination", () => {
   ])("denies when EC2 says, without an error, that %s", async (_, output) => {
     listed(row("older"));
     ec2.on(TerminateClientVpnConnectionsCommand).resolves(output);
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response.allow).toBe(false);
     expect(entry).toMatchObject({ terminated: [], notTerminated: ["older"], errors: [{ connectionId: "older" }] });
   });
@@ -368,7 +370,7 @@ describe("the termination", () => {
     const ids = Array.from({ length: 25 }, (_, i) => `older-${i}`).sort();
     listed(...ids.map((id) => row(id)));
     ec2.on(TerminateClientVpnConnectionsCommand, { ConnectionId: "older-0" }).rejects(new Error("no"));
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response.allow).toBe(false);
     expect(terminated()).toStrictEqual(ids);
     expect(entry.terminated).toHaveLength(24);
@@ -386,7 +388,7 @@ describe("the termination", () => {
       underWay--;
       return ENDED;
     });
-    expect((await connect()).response).toStrictEqual(ALLOWED);
+    expect((await askHandler()).response).toStrictEqual(ALLOWED);
     expect(most).toBe(10);
   });
 });
@@ -463,12 +465,12 @@ describe("the log entry", () => {
 
   test("of an allowed connection has what the administrator asks for", async () => {
     listed(row("older"));
-    const { entry } = await connect();
+    const { entry } = await askHandler();
     expect(entry).toStrictEqual({ ...entryOfTerminated("older"), durationMs: expect.any(Number) });
   });
 
   test("names user, endpoint and connection of an invalid request too", async () => {
-    const { entry } = await connect(connectEvent({ "schema-version": "v4" }));
+    const { entry } = await askHandler(connectEvent({ "schema-version": "v4" }));
     expect(entry).toMatchObject({ username: "alice", endpointId: ENDPOINT_ID, connectionId: CONNECTION_ID });
   });
 
@@ -482,7 +484,7 @@ describe("the log entry", () => {
   test("stays one line whatever the user name holds", async () => {
     listed();
     const username = 'alice\n{"decision":"allow","username":"mallory"}\r\n';
-    const { entry } = await connect(connectEvent({ username }));
+    const { entry } = await askHandler(connectEvent({ username }));
     expect(info.mock.calls[0]?.[0]).not.toMatch(/[\r\n]/);
     expect(entry.username).toBe(username);
   });
@@ -490,7 +492,7 @@ describe("the log entry", () => {
   test("cuts a message of EC2 that is endless, and a list of errors that is", async () => {
     listed(...Array.from({ length: 30 }, (_, i) => row(`older-${i}`)));
     ec2.on(TerminateClientVpnConnectionsCommand).rejects(new Error("x".repeat(1_000_000)));
-    const { entry } = await connect();
+    const { entry } = await askHandler();
     expect(entry.notTerminated).toHaveLength(30);
     expect(entry.errors).toHaveLength(10);
     expect(entry.errorCount).toBe(30);
@@ -503,7 +505,7 @@ describe("the log entry", () => {
     ec2
       .on(TerminateClientVpnConnectionsCommand)
       .callsFake(({ ConnectionId }) => Promise.reject(new Error(ConnectionId)));
-    const { entry } = await connect();
+    const { entry } = await askHandler();
     const first = ids.slice(0, 10).map((id) => ({ connectionId: id, code: "Error", message: id }));
     expect(entry.errors).toStrictEqual(first);
   });
@@ -514,7 +516,7 @@ describe("the log entry", () => {
     ec2
       .on(TerminateClientVpnConnectionsCommand)
       .callsFake(({ ConnectionId }) => (ConnectionId < "older-120" ? Promise.reject(new Error("no")) : ENDED));
-    const { entry } = await connect();
+    const { entry } = await askHandler();
     expect(entry).toMatchObject({ terminatedCount: 130, notTerminatedCount: 120 });
     expect(entry.terminated).toStrictEqual(ids.slice(120, 220));
     expect(entry.notTerminated).toStrictEqual(ids.slice(0, 100));
@@ -522,7 +524,7 @@ describe("the log entry", () => {
 
   test.each(["oops", undefined, null, 7, { code: "odd" }])("is written when the SDK throws %j", async (thrown) => {
     ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => Promise.reject(thrown));
-    const { response, entry } = await connect();
+    const { response, entry } = await askHandler();
     expect(response.allow).toBe(false);
     expect(entry.errors).toStrictEqual([{ code: "Unknown", message: String(thrown) }]);
   });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Fault, LoopbackEc2, THROTTLED } from "../ec2/server.ts";
+import { type Fault, THROTTLED } from "../ec2/faults.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
 import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, type Invocation, type InvokeOptions, Lambda } from "../helpers/lambda.ts";

@@ -4,15 +4,9 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
-import {
-  type Action,
-  type Connection,
-  clockSkewed,
-  FAULTS,
-  type Fault,
-  LoopbackEc2,
-  THROTTLED,
-} from "../ec2/server.ts";
+import type { Connection } from "../ec2/connection.ts";
+import { type Action, clockSkewed, FAULTS, type Fault, THROTTLED } from "../ec2/faults.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
 import { expectValidAnswer } from "../helpers/answers.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type Connection, REFUSED } from "../ec2/server.ts";
+import type { Connection } from "../ec2/connection.ts";
+import { REFUSED } from "../ec2/faults.ts";
 import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
 import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";

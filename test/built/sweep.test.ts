@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Connection, ENDPOINT_ID, REFUSED, THROTTLED } from "../ec2/server.ts";
+import type { Connection } from "../ec2/connection.ts";
+import { REFUSED, THROTTLED } from "../ec2/faults.ts";
+import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";

@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { clockSkewed, type Fault, THROTTLED, TokenBucket } from "../ec2/server.ts";
+import { clockSkewed, type Fault, THROTTLED } from "../ec2/faults.ts";
+import { TokenBucket } from "../ec2/token-bucket.ts";
 import { ALLOWED, entryOfTerminated, expectValidAnswer } from "../helpers/answers.ts";
 import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
 import { BAD_EVENTS, CONNECTION_ID, connectEvent } from "../helpers/events.ts";

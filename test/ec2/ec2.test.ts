@@ -5,7 +5,9 @@ import {
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type Connection, ENDPOINT_ID, LoopbackEc2, TokenBucket } from "./server.ts";
+import type { Connection } from "./connection.ts";
+import { ENDPOINT_ID, LoopbackEc2 } from "./server.ts";
+import { TokenBucket } from "./token-bucket.ts";
 
 // The loopback EC2 is what the other tests rest on: here the SDK as it is checks it against what AWS documents.
 

@@ -3,135 +3,26 @@
  * (form-encoded POST, XML answer, Signature Version 4), with faults that tests can inject.
  */
 
-import { createHash, createHmac, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import { devNull } from "node:os";
-
-export type Action = "DescribeClientVpnConnections" | "TerminateClientVpnConnections";
-
-export interface Connection {
-  connectionId: string;
-  endpointId: string;
-  /** Undefined: the row comes without a user name, but the `username` filter still knows it. */
-  username?: string | undefined;
-  filterUsername: string;
-  /** Undefined: the row comes without it. */
-  commonName: string | undefined;
-  clientIp: string;
-  /** The API documents active, terminating, terminated and failed-to-terminate. Empty: the row comes without it. */
-  status: string;
-  /** A text is sent as it is; empty: the row comes without it. */
-  establishedAt: Date | string;
-  endedAt?: Date;
-}
-
-/**
- * What can go wrong with one request:
- * - an error document with its HTTP status;
- * - `hang`: no answer; `reset`: the socket is reset; `drip`: an endless body, a byte at a time; `stall`: half a body,
- *   then silence; `truncate`: half a body, then the socket is closed;
- * - a 200 of something that is not EC2 and does nothing: `not-xml`; `empty`: without a body; `web-page`; `error-in-200`: an
- *   error document; `other-document`: the answer to another action;
- * - `another-endpoint`: an answer for another endpoint: the connections listed are others, or nobody here is ended;
- * - for DescribeClientVpnConnections, `endless`: a page after which there is always another one; `same-token`: a page whose
- *   token leads to itself; `duplicates`: each row twice; `without ...`: rows that lack this element; `odd-statuses`: all
- *   rows have a status that the API does not document;
- * - for TerminateClientVpnConnections, `failed-to-terminate`: a failure inside a 200; `odd-status`: nobody is ended, and the
- *   status is one that the API does not document; `no-statuses`: terminated, but the answer does not say so.
- */
-export type Fault = ErrorDocument | (typeof FAULTS)[Action][number];
-
-export interface ErrorDocument {
-  status: number;
-  code: string;
-  message: string;
-  headers?: Record<string, string>;
-  /** Instead of EC2's document. */
-  body?: string;
-}
-
-/** The bodies of answers that are not EC2's. */
-const FOREIGN_BODIES = {
-  empty: "",
-  "not-xml": "upstream connect error",
-  "web-page": "<!DOCTYPE html><html><head><title>Sign in</title></head><body><p>Please sign in.</p></body></html>",
-  "error-in-200": "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>",
-  "other-document":
-    '<DescribeVpcsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><vpcSet/></DescribeVpcsResponse>',
-} as const;
-
-const OF_BOTH = [
-  "hang",
-  "reset",
-  "drip",
-  "stall",
-  "truncate",
-  "not-xml",
-  "empty",
-  "web-page",
-  "error-in-200",
-  "other-document",
-  "another-endpoint",
-] as const;
-
-export const FAULTS = {
-  DescribeClientVpnConnections: [
-    ...OF_BOTH,
-    "endless",
-    "same-token",
-    "duplicates",
-    "without connectionId",
-    "without username",
-    "without commonName",
-    "without status",
-    "without clientVpnEndpointId",
-    "without connectionEstablishedTime",
-    "odd-statuses",
-  ],
-  TerminateClientVpnConnections: [...OF_BOTH, "failed-to-terminate", "odd-status", "no-statuses"],
-} as const;
-
-export const THROTTLED = {
-  status: 503,
-  code: "RequestLimitExceeded",
-  message: "Request limit exceeded.",
-} satisfies ErrorDocument;
-
-export const REFUSED = {
-  status: 403,
-  code: "UnauthorizedOperation",
-  message: "You are not authorized",
-} satisfies ErrorDocument;
-
-/** What EC2 answers when the caller's clock is wrong; the SDK corrects its clock by the date, and tries again. */
-export function clockSkewed(byMs: number): ErrorDocument {
-  const date = new Date(Date.now() + byMs).toUTCString();
-  return { status: 400, code: "RequestExpired", message: "Request has expired.", headers: { date } };
-}
-
-/** EC2's throttling: `capacity` requests at once and `perSecond` more each second; those beyond are refused. */
-export class TokenBucket {
-  #tokens: number;
-  #filledAt = performance.now();
-
-  constructor(
-    readonly capacity: number,
-    readonly perSecond: number,
-  ) {
-    this.#tokens = capacity;
-  }
-
-  take(): boolean {
-    const now = performance.now();
-    this.#tokens = Math.min(this.capacity, this.#tokens + ((now - this.#filledAt) / 1_000) * this.perSecond);
-    this.#filledAt = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
-    return true;
-  }
-}
+import type { Connection } from "./connection.ts";
+import {
+  type Action,
+  Ec2Error,
+  ec2Error,
+  type Fault,
+  FOREIGN_BODIES,
+  isForeign,
+  NOT_SHOWN,
+  THROTTLED,
+} from "./faults.ts";
+import { type Filter, filtersFrom, wildcardMatcher } from "./filters.ts";
+import { checkSignature } from "./signature.ts";
+import type { TokenBucket } from "./token-bucket.ts";
+import { ANOTHER_ENDPOINT, DECLARATION, element, ODD_STATUS, toXml, XMLNS } from "./xml.ts";
 
 export interface Request {
   action: Action;
@@ -142,23 +33,7 @@ export interface Request {
 }
 
 export const ENDPOINT_ID = "cvpn-endpoint-0f13eab7f860433cc";
-const ANOTHER_ENDPOINT = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
-const ODD_STATUS = "suspended";
-const NOT_SHOWN = new Set<Fault>(["drip", "stall", "truncate", "another-endpoint"]);
-
-const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
-const XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/";
 const HOUR_MS = 3_600_000;
-
-class Ec2Error extends Error {
-  constructor(readonly document: ErrorDocument) {
-    super(document.message);
-  }
-}
-
-function ec2Error(status: number, code: string, message: string): Ec2Error {
-  return new Ec2Error({ status, code, message });
-}
 
 export class LoopbackEc2 {
   readonly accessKeyId = "AKIDLOOPBACK";
@@ -449,6 +324,15 @@ export class LoopbackEc2 {
     );
   }
 
+  #checkSignature(request: IncomingMessage, body: Buffer): void {
+    try {
+      checkSignature(request, body, this);
+    } catch (error) {
+      this.refused++;
+      throw error;
+    }
+  }
+
   #checkEndpoint(params: URLSearchParams): void {
     const endpointId = params.get("ClientVpnEndpointId");
     if (endpointId === null || endpointId === "") {
@@ -458,98 +342,6 @@ export class LoopbackEc2 {
       throw ec2Error(400, "InvalidClientVpnEndpointId.NotFound", `Endpoint ${endpointId} does not exist`);
     }
   }
-
-  /** Signature Version 4 of a POST to `/`, computed again from what came. */
-  #checkSignature(request: IncomingMessage, body: Buffer): void {
-    const { authorization } = request.headers;
-    if (authorization === undefined) {
-      this.refused++;
-      throw ec2Error(403, "MissingAuthenticationToken", "Request is missing Authentication Token");
-    }
-    const [, accessKeyId, scope = "", signedHeaders = "", signature] =
-      /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\S+?), ?SignedHeaders=(\S+?), ?Signature=([0-9a-f]{64})$/.exec(
-        authorization,
-      ) ?? [];
-    const headers = signedHeaders.split(";").map((name) => `${name}:${String(request.headers[name]).trim()}\n`);
-    const canonical = [request.method, request.url, "", headers.join(""), signedHeaders, sha256(body)].join("\n");
-    const toSign = ["AWS4-HMAC-SHA256", request.headers["x-amz-date"], scope, sha256(canonical)].join("\n");
-    const key = scope.split("/").reduce<string | Buffer>((k, part) => hmac(k, part), `AWS4${this.secretAccessKey}`);
-    if (accessKeyId !== this.accessKeyId || hmac(key, toSign).toString("hex") !== signature) {
-      this.refused++;
-      throw ec2Error(401, "AuthFailure", "AWS was not able to validate the provided access credentials");
-    }
-  }
-}
-
-interface Filter {
-  name: "username" | "connection-id";
-  values: string[];
-}
-
-function filtersFrom(params: URLSearchParams): Filter[] {
-  const filters: Filter[] = [];
-  for (let f = 1; params.has(`Filter.${f}.Name`); f++) {
-    const name = params.get(`Filter.${f}.Name`);
-    if (name !== "username" && name !== "connection-id") {
-      throw ec2Error(400, "InvalidParameterValue", `The filter '${name}' is invalid`);
-    }
-    const values = new Set<string>();
-    for (let v = 1; params.has(`Filter.${f}.Value.${v}`); v++) values.add(params.get(`Filter.${f}.Value.${v}`) ?? "");
-    if (values.size > 200) throw ec2Error(400, "FilterLimitExceeded", "The maximum number of values is 200");
-    filters.push({ name, values: [...values] });
-  }
-  return filters;
-}
-
-/** EC2's filter language: `*` any run of characters, `?` one character, and a backslash before what is meant literally. */
-function wildcardMatcher(value: string): (text: string) => boolean {
-  const source = value.replace(/\\(.)|[\s\S]/gu, (character, escaped: string | undefined) => {
-    if (escaped === undefined && character === "*") return ".*";
-    if (escaped === undefined && character === "?") return ".";
-    return `\\u{${(escaped ?? character).codePointAt(0)?.toString(16)}}`;
-  });
-  const pattern = new RegExp(`^${source}$`, "su");
-  return (text) => pattern.test(text);
-}
-
-function toXml(row: Connection, fault: Fault | undefined): string {
-  const elements = {
-    clientVpnEndpointId: element(
-      "clientVpnEndpointId",
-      fault === "another-endpoint" ? ANOTHER_ENDPOINT : row.endpointId,
-    ),
-    timestamp: element("timestamp", timestamp(new Date())),
-    connectionId: element("connectionId", fault === "another-endpoint" ? `${row.connectionId}f` : row.connectionId),
-    username: row.username === undefined ? "" : element("username", row.username),
-    connectionEstablishedTime:
-      row.establishedAt === "" ? "" : element("connectionEstablishedTime", timestamp(row.establishedAt)),
-    traffic: ["ingressBytes", "egressBytes", "ingressPackets", "egressPackets"]
-      .map((name) => element(name, "0"))
-      .join(""),
-    clientIp: element("clientIp", row.clientIp),
-    commonName: row.commonName === undefined ? "" : element("commonName", row.commonName),
-    status:
-      row.status === ""
-        ? ""
-        : `<status>${element("code", fault === "odd-statuses" ? ODD_STATUS : row.status)}</status>`,
-    connectionEndTime: element("connectionEndTime", row.endedAt === undefined ? "-" : timestamp(row.endedAt)),
-  };
-  const sent = Object.entries(elements).filter(([name]) => fault !== `without ${name}`);
-  return `<item>${sent.map(([, xml]) => xml).join("")}</item>`;
-}
-
-/** `2019-08-12 07:57:14`: UTC, as Client VPN writes it. */
-function timestamp(time: Date | string): string {
-  return typeof time === "string" ? time : time.toISOString().slice(0, 19).replace("T", " ");
-}
-
-function isForeign(fault: Fault | undefined): fault is keyof typeof FOREIGN_BODIES {
-  return typeof fault === "string" && fault in FOREIGN_BODIES;
-}
-
-function element(name: string, text: string): string {
-  const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;" };
-  return `<${name}>${text.replace(/[&<>"\r]/g, (character) => entities[character] ?? character)}</${name}>`;
 }
 
 function tokenOf(offset: number): string {
@@ -564,12 +356,4 @@ function offsetOf(token: string): number {
 
 function requestId(): string {
   return randomBytes(16).toString("hex");
-}
-
-function sha256(data: string | Buffer): string {
-  return createHash("sha256").update(data).digest("hex");
-}
-
-function hmac(key: string | Buffer, data: string): Buffer {
-  return createHmac("sha256", key).update(data).digest();
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from "vitest";
-import { type Connection, LoopbackEc2 } from "../ec2/server.ts";
+import type { Connection } from "../ec2/connection.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
 /** Gives the tests of a file an EC2, which begins anew with each of them. */

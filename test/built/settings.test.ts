@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Connection } from "../ec2/connection.ts";
 import { REFUSED } from "../ec2/faults.ts";
-import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
+import { ALLOWED, checkAnswer } from "../helpers/answers.ts";
 import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
 import type { Lambda } from "../helpers/lambda.ts";
@@ -17,12 +17,8 @@ function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
 /** Asks the handler with these settings about a connection of alice, and takes the one log entry. */
 async function askHandlerWith(settings: Record<string, string>, event: unknown = connectEvent()) {
   const lambda = await lambdaWith(settings);
-  const { response, log } = await lambda.invoke(event);
-  expectValidAnswer(response);
-  expect(log).toHaveLength(1);
-  const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
-  expect(entry.decision).toBe(response.allow ? "allow" : "deny");
-  return { response, entry, level: log[0]?.level };
+  const invocation = await lambda.invoke(event);
+  return { response: invocation.response, ...checkAnswer(invocation) };
 }
 
 function addConnection(secondsAgo: number, connection: Partial<Connection> = {}): Connection {
@@ -361,16 +357,16 @@ describe("a wrong setting", () => {
     const older = addConnection(10);
     const lambda = await lambdaWith({ [name]: value });
     for (const event of [connectEvent(), connectEvent({ username: "" }), {}]) {
-      const { response, log } = await lambda.invoke(event);
-      expectValidAnswer(response);
-      expect(response.allow).toBe(false);
-      expect(response["error-msg-on-denied-connection"]).toMatch(
+      const invocation = await lambda.invoke(event);
+      const { entry, level } = checkAnswer(invocation);
+      expect(invocation.response.allow).toBe(false);
+      expect(invocation.response["error-msg-on-denied-connection"]).toMatch(
         /not set up correctly.*contact your VPN administrator/,
       );
-      expect(log).toHaveLength(1);
-      expect(log[0]?.level).toBe("error");
-      const { reason } = JSON.parse(String(log[0]?.message[0]));
-      expect(reason).toContain(`wrong setting: ${name}: expected ${expected}, got '${value.replace("\n", "\\n")}'`);
+      expect(level).toBe("error");
+      expect(entry.reason).toContain(
+        `wrong setting: ${name}: expected ${expected}, got '${value.replace("\n", "\\n")}'`,
+      );
     }
     await expect(lambda.sweep({ "endpoint-id": ec2.endpointId })).rejects.toThrow(`wrong setting: ${name}`);
     expect(older.status).toBe("active");

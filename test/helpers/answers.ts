@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { CONNECTION_ID } from "./events.ts";
+import type { Invocation } from "./lambda.ts";
 
 /** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */
 export function expectValidAnswer(response: unknown): void {
@@ -16,6 +17,29 @@ export function expectValidAnswer(response: unknown): void {
   assert.ok(message.length <= 255, message);
   assert.equal(message === "", allow);
   assert.doesNotMatch(message, /arn:|\d{12}|cvpn-|RequestLimit|Unauthorized|EC2/);
+}
+
+/** What a decision's log entry has to hold at least. */
+export interface LogEntry {
+  decision: string;
+  reason: string;
+  terminated: string[];
+  notTerminated: string[];
+  errors: { code: string; message: string; connectionId?: string }[];
+  [field: string]: unknown;
+}
+
+/** Asserts that an answer is valid, and that the one log entry, on one line, says the same; returns it with its level. */
+export function checkAnswer({ response, log }: Invocation): { entry: LogEntry; level: string } {
+  expectValidAnswer(response);
+  assert.equal(log.length, 1);
+  const [{ level, message } = { level: "", message: [] }] = log;
+  assert.equal(message.length, 1);
+  const line = String(message[0]);
+  assert.doesNotMatch(line, /[\r\n]/);
+  const entry: LogEntry = JSON.parse(line);
+  assert.equal(entry.decision, response.allow ? "allow" : "deny");
+  return { entry, level };
 }
 
 export const ALLOWED = {

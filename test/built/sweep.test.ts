@@ -3,7 +3,7 @@ import type { Connection } from "../ec2/connection.ts";
 import { REFUSED, THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { builtForTest, startBuilt, statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
+import { startBuilt, statuses, stopBuilt, useEc2, useSettings } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { InvocationError, type Lambda } from "../helpers/lambda.ts";
 
@@ -12,6 +12,7 @@ import { InvocationError, type Lambda } from "../helpers/lambda.ts";
 const INPUT = { "endpoint-id": ENDPOINT_ID };
 
 const ec2 = useEc2();
+const { lambdaWith, addConnection } = useSettings(ec2);
 let lambda: Lambda;
 
 beforeAll(async () => {
@@ -19,10 +20,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => stopBuilt(lambda));
-
-function lambdaWith(settings: Record<string, string>): Promise<Lambda> {
-  return builtForTest({ ...ec2.env, ...settings });
-}
 
 /** Sweeps, and checks that the one log entry says the same as the result. */
 async function sweep(by = lambda) {
@@ -58,23 +55,25 @@ async function failingSweep(remaining = 60_000) {
     (thrown: unknown) => thrown,
   );
   if (!(error instanceof InvocationError)) throw error;
-  expect(error.log).toStrictEqual([{ level: "error", message: [expect.any(String)] }]);
-  const entry: Record<string, unknown> = JSON.parse(String(error.log[0]?.message[0]));
-  return { message: error.message, entry, durationMs: performance.now() - startedAt };
+  // As its caller sees it: an event loop that is blocked sends no answer either.
+  const seenMs = performance.now() - startedAt;
+  const { log, durationMs, lateMs } = error.invocation;
+  expect(log).toStrictEqual([{ level: "error", message: [expect.any(String)] }]);
+  const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
+  return { message: error.message, entry, seenMs, durationMs: durationMs - lateMs };
 }
 
-function addConnection(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}): Connection {
-  const establishedAt = new Date(Date.now() - secondsAgo * 1_000);
-  return ec2.addConnection({ username, filterUsername: username ?? "unnamed", establishedAt, ...fields });
+function addConnectionOf(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}) {
+  return addConnection(secondsAgo, { username, filterUsername: username ?? "unnamed", ...fields });
 }
 
 describe("a sweep", () => {
   test("keeps the newest connection of each user, ends the others, and says so", async () => {
     const rows = [
-      addConnection("alice", 20),
-      addConnection("alice", 10),
-      addConnection("alice", 30),
-      addConnection("bob", 40),
+      addConnectionOf("alice", 20),
+      addConnectionOf("alice", 10),
+      addConnectionOf("alice", 30),
+      addConnectionOf("bob", 40),
     ];
     const { result } = await sweep();
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
@@ -84,7 +83,7 @@ describe("a sweep", () => {
   });
 
   test("ends nobody the second time", async () => {
-    for (let i = 0; i < 3; i++) addConnection("alice", i);
+    for (let i = 0; i < 3; i++) addConnectionOf("alice", i);
     await sweep();
     const { result } = await sweep();
     expect(result).toStrictEqual(swept(1));
@@ -94,7 +93,7 @@ describe("a sweep", () => {
     const rows = Array.from({ length: 5 }, (_, i) => `cvpn-connection-of-the-race-${i}`);
     const answers = await Promise.all(rows.map((id) => lambda.invoke(connectEvent({ "connection-id": id }))));
     for (const { response } of answers) expect(response).toStrictEqual(ALLOWED);
-    for (const connectionId of rows) addConnection("alice", 0, { connectionId });
+    for (const connectionId of rows) addConnectionOf("alice", 0, { connectionId });
     expect((await sweep()).result.terminated).toHaveLength(4);
     expect(statuses(ec2.connections).filter((status) => status === "active")).toHaveLength(1);
     expect((await sweep()).result.terminated).toHaveLength(0);
@@ -104,16 +103,16 @@ describe("a sweep", () => {
     const establishedAt = new Date(1_700_000_000_000);
     const ids = ["cvpn-connection-2", "cvpn-connection-1", "cvpn-connection-3"];
     for (const connectionId of ids.sort(() => Math.random() - 0.5))
-      addConnection("alice", 0, { connectionId, establishedAt });
+      addConnectionOf("alice", 0, { connectionId, establishedAt });
     await sweep();
     const kept = ec2.connections.filter(({ status }) => status === "active");
     expect(kept.map(({ connectionId }) => connectionId)).toStrictEqual(["cvpn-connection-1"]);
   });
 
   test("reads all pages of 2,500 rows, and compares connections of different pages", async () => {
-    const first = addConnection("alice", 60);
-    for (let i = 0; i < 2_498; i++) addConnection(`user-${i}`, 30);
-    const last = addConnection("alice", 10);
+    const first = addConnectionOf("alice", 60);
+    for (let i = 0; i < 2_498; i++) addConnectionOf(`user-${i}`, 30);
+    const last = addConnectionOf("alice", 10);
     const { result } = await sweep();
     expect(result).toStrictEqual(swept(2_500, first.connectionId));
     expect(last.status).toBe("active");
@@ -123,13 +122,13 @@ describe("a sweep", () => {
 
   test("never touches a connection without a user name, but counts it", async () => {
     const rows = [
-      addConnection("", 10),
-      addConnection("", 20),
-      addConnection(undefined, 30),
-      addConnection(undefined, 40),
+      addConnectionOf("", 10),
+      addConnectionOf("", 20),
+      addConnectionOf(undefined, 30),
+      addConnectionOf(undefined, 40),
     ];
-    addConnection("", 5, { status: "terminated" });
-    addConnection("alice", 10);
+    addConnectionOf("", 5, { status: "terminated" });
+    addConnectionOf("alice", 10);
     expect((await sweep()).result).toStrictEqual({ ...swept(5), unnamed: 4 });
     expect(statuses(rows)).toStrictEqual(["active", "active", "active", "active"]);
   });
@@ -140,17 +139,17 @@ describe("a sweep", () => {
     ["no time", { establishedAt: "" }],
     ["a time that is none", { establishedAt: "-" }],
   ])("neither ends a connection with %s nor takes it for a reason to end another", async (_, odd) => {
-    const alices = [addConnection("alice", 30), addConnection("alice", 10, odd)];
-    const bobs = [addConnection("bob", 10), addConnection("bob", 30, odd)];
+    const alices = [addConnectionOf("alice", 30), addConnectionOf("alice", 10, odd)];
+    const bobs = [addConnectionOf("bob", 10), addConnectionOf("bob", 30, odd)];
     expect((await sweep()).result).toStrictEqual(swept(4));
     expect(ec2.requests).toHaveLength(1);
     expect(statuses([...alices, ...bobs])).not.toContain("terminated");
   });
 
   test("counts a connection that EC2 lists twice once, and one that has ended not at all", async () => {
-    const row = addConnection("alice", 10);
-    addConnection("alice", 5, { status: "terminated" });
-    addConnection("alice", 5, { status: "terminating" });
+    const row = addConnectionOf("alice", 10);
+    addConnectionOf("alice", 5, { status: "terminated" });
+    addConnectionOf("alice", 5, { status: "terminating" });
     ec2.fail("DescribeClientVpnConnections", "duplicates");
     expect((await sweep()).result).toStrictEqual(swept(1));
     expect(row.status).toBe("active");
@@ -158,7 +157,7 @@ describe("a sweep", () => {
 
   test("takes user names as they are: letter case, wildcards, names of JavaScript", async () => {
     const names = ["alice", "Alice", "*", "a?ice", "\\", "__proto__", "constructor", "toString"];
-    for (const name of names) for (const secondsAgo of [10, 20]) addConnection(name, secondsAgo);
+    for (const name of names) for (const secondsAgo of [10, 20]) addConnectionOf(name, secondsAgo);
     const { result } = await sweep();
     expect(result.terminated).toHaveLength(names.length);
     for (const name of names) {
@@ -169,10 +168,10 @@ describe("a sweep", () => {
 
   test("keeps as many as MAX_CONNECTIONS_PER_USER", async () => {
     const rows = [
-      addConnection("alice", 40),
-      addConnection("alice", 10),
-      addConnection("alice", 20),
-      addConnection("alice", 30),
+      addConnectionOf("alice", 40),
+      addConnectionOf("alice", 10),
+      addConnectionOf("alice", 20),
+      addConnectionOf("alice", 30),
     ];
     await sweep(await lambdaWith({ MAX_CONNECTIONS_PER_USER: "3" }));
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "active", "active"]);
@@ -180,17 +179,17 @@ describe("a sweep", () => {
 
   test("takes spellings of a name for one user's with IGNORE_USERNAME_CASE", async () => {
     const rows = [
-      addConnection("alice", 20),
-      addConnection("ALICE", 10),
-      addConnection("Alice", 30),
-      addConnection("bob", 40),
+      addConnectionOf("alice", 20),
+      addConnectionOf("ALICE", 10),
+      addConnectionOf("Alice", 30),
+      addConnectionOf("bob", 40),
     ];
     await sweep(await lambdaWith({ IGNORE_USERNAME_CASE: "true" }));
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
   });
 
   test("ends nobody with DRY_RUN, and logs whom it would have ended", async () => {
-    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
+    const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
     const { result, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(result).toStrictEqual(swept(2));
     expect(entry.dryRun).toStrictEqual({ terminated: [rows[0]?.connectionId], terminatedCount: 1 });
@@ -198,7 +197,7 @@ describe("a sweep", () => {
   });
 
   test("of 10,000 that are too old leaves a log entry of some KB", async () => {
-    for (let i = 0; i <= 10_000; i++) addConnection("alice", i);
+    for (let i = 0; i <= 10_000; i++) addConnectionOf("alice", i);
     const { entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(entry.dryRun).toMatchObject({ terminatedCount: 10_000 });
     expect(Object(entry.dryRun).terminated).toHaveLength(100);
@@ -206,22 +205,24 @@ describe("a sweep", () => {
   });
 
   test("compares common names with IDENTITY=common-name, whatever the user names are", async () => {
-    const [laptop, phone] = ["laptop", "phone"].map((commonName, i) => addConnection("alice", 20 + i, { commonName }));
-    const newer = addConnection(undefined, 10, { commonName: "laptop" });
-    const unnamed = addConnection("alice", 5, { commonName: undefined });
+    const [laptop, phone] = ["laptop", "phone"].map((commonName, i) =>
+      addConnectionOf("alice", 20 + i, { commonName }),
+    );
+    const newer = addConnectionOf(undefined, 10, { commonName: "laptop" });
+    const unnamed = addConnectionOf("alice", 5, { commonName: undefined });
     const { result } = await sweep(await lambdaWith({ IDENTITY: "common-name" }));
     expect(result).toStrictEqual({ ...swept(4, laptop?.connectionId), unnamed: 1 });
     expect(statuses([newer, unnamed, ...(phone ? [phone] : [])])).toStrictEqual(["active", "active", "active"]);
   });
 
   test("works in the file to paste as well", async () => {
-    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
-    const pasted = await builtForTest(ec2.env, "paste.mjs");
+    const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
+    const pasted = await lambdaWith({}, "paste.mjs");
     expect((await sweep(pasted)).result.terminated).toStrictEqual([rows[0]?.connectionId]);
   });
 
   test("outlasts throttling", async () => {
-    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
+    const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
     ec2.fail("DescribeClientVpnConnections", THROTTLED, 2);
     ec2.fail("TerminateClientVpnConnections", THROTTLED, 2);
     expect((await sweep()).result.terminated).toStrictEqual([rows[0]?.connectionId]);
@@ -230,7 +231,7 @@ describe("a sweep", () => {
 
 describe("a sweep that cannot be completed does the rest, and then throws", () => {
   test("when one of many cannot be ended", async () => {
-    const rows = Array.from({ length: 30 }, (_, i) => addConnection("alice", i));
+    const rows = Array.from({ length: 30 }, (_, i) => addConnectionOf("alice", i));
     const stays = rows[12];
     ec2.fail("TerminateClientVpnConnections", (params) =>
       params.get("ConnectionId") === stays?.connectionId ? "failed-to-terminate" : undefined,
@@ -249,9 +250,9 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
 
   test("when a page cannot be read: those that are too old among the others are ended", async () => {
     ec2.pageSize = 5;
-    const rows = [addConnection("alice", 30), addConnection("alice", 20)];
-    for (let i = 0; i < 20; i++) addConnection(`user-${i}`, 10);
-    const newest = addConnection("alice", 0);
+    const rows = [addConnectionOf("alice", 30), addConnectionOf("alice", 20)];
+    for (let i = 0; i < 20; i++) addConnectionOf(`user-${i}`, 10);
+    const newest = addConnectionOf("alice", 0);
     ec2.fail("DescribeClientVpnConnections", (params) => (params.has("NextToken") ? REFUSED : undefined));
     const { message, entry } = await failingSweep();
     expect(message).toContain("UnauthorizedOperation");
@@ -260,14 +261,14 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   });
 
   test("when nothing can be read", async () => {
-    addConnection("alice", 10);
+    addConnectionOf("alice", 10);
     ec2.fail("DescribeClientVpnConnections", REFUSED);
     const { entry } = await failingSweep();
     expect(entry).toMatchObject({ active: 0, terminated: [], errors: [{ code: "UnauthorizedOperation" }] });
   });
 
   test("when EC2 hangs, before the function's time is over", async () => {
-    addConnection("alice", 10);
+    addConnectionOf("alice", 10);
     ec2.fail("DescribeClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
     const { entry, durationMs } = await failingSweep(1_600);
     expect(durationMs).toBeLessThan(1_100);
@@ -278,7 +279,7 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   });
 
   test("when terminations hang, before the function's time is over, and logs which", async () => {
-    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
+    const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
     ec2.fail("TerminateClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
     const { entry, durationMs } = await failingSweep(1_600);
     expect(durationMs).toBeLessThan(1_100);
@@ -286,22 +287,21 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   });
 
   test("when the time is over among 20,000 to end, and is ready for the next login at once", async () => {
-    for (let i = 0; i <= 20_000; i++) addConnection("alice", i);
+    for (let i = 0; i <= 20_000; i++) addConnectionOf("alice", i);
     ec2.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
-    const { entry, durationMs } = await failingSweep(5_000);
-    // As its caller sees it: an event loop that is blocked sends no answer either.
-    expect(durationMs).toBeLessThan(4_500);
+    const { entry, seenMs } = await failingSweep(10_000);
+    expect(seenMs).toBeLessThan(9_500);
     expect(entry).toMatchObject({ active: 20_001, notTerminatedCount: 20_000, errorCount: 10 });
     const callsBefore = ec2.requests.length;
     const startedAt = performance.now();
     const { response } = await lambda.invoke(connectEvent({ username: "bob" }));
     expect(response).toStrictEqual(ALLOWED);
-    expect(performance.now() - startedAt).toBeLessThan(500);
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
     expect(ec2.requests).toHaveLength(callsBefore + 1);
   });
 
   test("when the time is over before the list is read: nobody is ended, as too little is known in time", async () => {
-    const rows = [addConnection("alice", 20), addConnection("alice", 10)];
+    const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
     ec2.fail("DescribeClientVpnConnections", "endless", Number.POSITIVE_INFINITY);
     const { entry } = await failingSweep(1_600);
     expect(entry).toMatchObject({ active: 2, terminated: [] });
@@ -311,10 +311,10 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
   test("when a connection has no id: it may be one that EC2 lists elsewhere with its id, and does not count", async () => {
     ec2.pageSize = 2;
     const rows = [
-      addConnection("alice", 10),
-      addConnection("bob", 10),
-      addConnection("bob", 20),
-      addConnection("carol", 10),
+      addConnectionOf("alice", 10),
+      addConnectionOf("bob", 10),
+      addConnectionOf("bob", 20),
+      addConnectionOf("carol", 10),
     ];
     ec2.fail("DescribeClientVpnConnections", "same-token");
     ec2.fail("DescribeClientVpnConnections", "without connectionId");
@@ -338,7 +338,7 @@ test.each([
   ["an endpoint that is a number", { "endpoint-id": 7 }],
   ["a scheduled event without input", { "detail-type": "Scheduled Event", resources: [] }],
 ])("bad input (%s) throws before any call", async (_, input) => {
-  addConnection("alice", 10);
+  addConnectionOf("alice", 10);
   const error = lambda.sweep(input);
   await expect(error).rejects.toThrow("invalid input: endpoint-id: expected a non-empty string, got ");
   expect(ec2.requests).toHaveLength(0);

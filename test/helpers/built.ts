@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from "vitest"
 import type { Connection } from "../ec2/connection.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { checkAnswer } from "./answers.ts";
+import { connectEvent } from "./events.ts";
 import { DIST, Lambda } from "./lambda.ts";
 
 /** Gives the tests of a file an EC2, which begins anew with each of them. */
@@ -46,6 +47,26 @@ export function useBuilt(ec2: LoopbackEc2) {
     expect(level).toBe(invocation.response.allow ? "info" : "error");
     return { response: invocation.response, entry, durationMs: invocation.durationMs };
   };
+}
+
+/** Gives the tests of a file the built file with settings, in a process for each, and connections of a given age. */
+export function useSettings(ec2: LoopbackEc2) {
+  function lambdaWith(settings: Record<string, string>, file?: string): Promise<Lambda> {
+    return builtForTest({ ...ec2.env, ...settings }, file);
+  }
+
+  /** Asks the handler with these settings, about a connection of alice's if nothing else is given. */
+  async function askHandlerWith(settings: Record<string, string>, event: unknown = connectEvent()) {
+    const lambda = await lambdaWith(settings);
+    const invocation = await lambda.invoke(event);
+    return { response: invocation.response, ...checkAnswer(invocation) };
+  }
+
+  function addConnection(secondsAgo: number, connection: Partial<Connection> = {}): Connection {
+    return ec2.addConnection({ establishedAt: new Date(Date.now() - secondsAgo * 1_000), ...connection });
+  }
+
+  return { lambdaWith, askHandlerWith, addConnection };
 }
 
 /** The calls that came to EC2, in short. */

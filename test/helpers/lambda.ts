@@ -5,13 +5,16 @@ import type { ClientConnectResponse, SweepResult } from "../../src/handler.ts";
 
 export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 
-export interface Invocation<T = ClientConnectResponse> {
-  response: T;
+interface Measured {
   durationMs: number;
   /** How late timers fired meanwhile, in ms and at most: what a busy machine adds to any deadline. */
   lateMs: number;
   /** What was written to the console. */
   log: { level: string; message: unknown[] }[];
+}
+
+export interface Invocation<T = ClientConnectResponse> extends Measured {
+  response: T;
 }
 
 export interface InvokeOptions {
@@ -21,11 +24,11 @@ export interface InvokeOptions {
   instance?: number;
 }
 
-/** What was thrown, and written to the console before. */
+/** What was thrown, and what was measured until then. */
 export class InvocationError extends Error {
   constructor(
     message: string,
-    readonly log: Invocation["log"],
+    readonly invocation: Measured,
   ) {
     super(message);
   }
@@ -45,7 +48,7 @@ export class Lambda {
       const waiting = this.#waiting.get(id);
       this.#waiting.delete(id);
       if (thrown === undefined) waiting?.resolve(invocation);
-      else waiting?.reject(new InvocationError(thrown, invocation.log));
+      else waiting?.reject(new InvocationError(thrown, invocation));
     });
     process.on("exit", () => {
       for (const { reject } of this.#waiting.values()) reject(new Error(`the process ended: ${this.output}`));

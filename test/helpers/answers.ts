@@ -42,6 +42,13 @@ export function checkAnswer({ response, log }: Invocation): { entry: LogEntry; l
   return { entry, level };
 }
 
+/** The same where no setting makes an answer of a failure: what is denied is an error, and nothing else is. */
+export function checkUsualAnswer(invocation: Invocation): LogEntry {
+  const { entry, level } = checkAnswer(invocation);
+  assert.equal(level, invocation.response.allow ? "info" : "error");
+  return entry;
+}
+
 export const ALLOWED = {
   allow: true,
   "error-msg-on-denied-connection": "",

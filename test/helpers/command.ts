@@ -1,0 +1,12 @@
+import { spawnSync } from "node:child_process";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+const TSX = createRequire(import.meta.url).resolve("tsx/cli");
+
+/** Runs one of the commands as npm does once dist/ is built, and returns its exit code and what it printed. */
+export function runCommand(name: "bench" | "demo" | "fuzz", ...args: string[]) {
+  const file = fileURLToPath(new URL(`../commands/${name}.ts`, import.meta.url));
+  const { status, stdout, stderr } = spawnSync(process.execPath, [TSX, file, ...args], { encoding: "utf8" });
+  return { status, stdout, stderr };
+}

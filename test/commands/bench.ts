@@ -1,25 +1,33 @@
 // npm run bench: what a cold start and a connect cost. npm run bench -- storm: what becomes of a storm of logins.
 
-import { parseArgs } from "node:util";
+import { endWith, integerFrom, numberFrom, readArguments } from "./arguments.ts";
 import { benchColdStart } from "./bench-cold-start.ts";
 import { benchStorm } from "./bench-storm.ts";
-import { numberFrom } from "./report.ts";
 
-const { positionals, values } = parseArgs({
+const USAGE = "npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F]";
+const { positionals, values } = readArguments(USAGE, {
   allowPositionals: true,
   options: {
-    json: { type: "boolean", default: false },
-    scale: { type: "string", default: "0.4" },
+    json: { type: "boolean" },
+    scale: { type: "string" },
     users: { type: "string" },
-    seconds: { type: "string", default: "5" },
-    older: { type: "string", default: "0" },
+    seconds: { type: "string" },
+    older: { type: "string" },
   },
 });
+const { json = false, ...storm } = values;
+const isStorm = positionals[0] === "storm";
+const isForTheOther = isStorm ? json : Object.keys(storm).length > 0;
+if (positionals.length > (isStorm ? 1 : 0) || isForTheOther) endWith(`usage: ${USAGE}`);
 
-if (positionals[0] === "storm") {
-  const users = values.users === undefined ? undefined : numberFrom(values.users, 1);
-  const [seconds, older] = [numberFrom(values.seconds, 0), numberFrom(values.older, 0)];
-  await benchStorm({ scale: numberFrom(values.scale, 0.01), users, seconds, older });
+if (isStorm) {
+  const { scale = "0.4", users, seconds = "5", older = "0" } = storm;
+  await benchStorm({
+    scale: numberFrom("--scale", scale, 0.01),
+    users: users === undefined ? undefined : integerFrom("--users", users, 1),
+    seconds: numberFrom("--seconds", seconds, 0),
+    older: integerFrom("--older", older, 0),
+  });
 } else {
-  await benchColdStart(values.json);
+  await benchColdStart(json);
 }

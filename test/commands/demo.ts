@@ -5,6 +5,12 @@ import { relative } from "node:path";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";
+import { endWith, readArguments } from "./arguments.ts";
+import { table } from "./report.ts";
+
+const { positionals } = readArguments("npm start [-- event.json]", { allowPositionals: true });
+const [file, ...more] = positionals;
+if (more.length > 0) endWith(`npm start takes one file, got ${positionals.length}`);
 
 const ec2 = await new LoopbackEc2().start();
 const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
@@ -13,7 +19,6 @@ const startedAt = Date.now() - 3_600_000;
 try {
   addDevice("cvpn-connection-0a11ce1a9709c0de1", "alice", "alice's laptop");
   addDevice("cvpn-connection-0b0bde5c709c0de22", "bob", "bob's laptop");
-  const [file] = process.argv.slice(2);
   if (file === undefined) await tellStory();
   else await runEvent(file);
 } catch (error) {
@@ -153,10 +158,6 @@ function showConnections(of?: string): void {
     status,
   ]);
   console.log();
-  for (const [device = "", username = "", connectionId = "", status] of [
-    ["DEVICE", "USER NAME", "CONNECTION", "STATUS"],
-    ...rows,
-  ]) {
-    console.log(`${device.padEnd(18)}  ${username.padEnd(9)}  ${connectionId.padEnd(33)}  ${status}`);
-  }
+  // All tables are as wide as the longest name needs.
+  table(["DEVICE".padEnd(18), "USER NAME", "CONNECTION", "STATUS"], rows, 4);
 }

@@ -1,20 +1,13 @@
-/** What the benchmarks and the fuzzing share: tables on standard output, progress on standard error, arguments. */
+/** What the commands share to report: tables on standard output, progress on standard error. */
 
 let shownKind = "";
 
-/** Returns the number in a command's argument; ends the command where it is none, or below the least possible. */
-export function numberFrom(argument: string, least: number): number {
-  const number = Number(argument);
-  if (argument.trim() !== "" && number >= least) return number;
-  console.error(`expected a number from ${least}, got "${argument}"`);
-  process.exit(2);
-}
-
-export function table(header: string[], rows: string[][]): void {
+/** Prints rows below a header. So many columns from the left hold text, the others numbers, which end at the same place. */
+export function table(header: string[], rows: string[][], textColumns = 1): void {
   const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
   for (const row of [header, ...rows]) {
-    const cells = row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
-    console.log(cells.join("  "));
+    const cells = row.map((cell, i) => (i < textColumns ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
+    console.log(cells.join("  ").trimEnd());
   }
 }
 

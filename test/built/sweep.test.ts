@@ -3,9 +3,9 @@ import type { Connection } from "../ec2/connection.ts";
 import { REFUSED, THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { startBuilt, statuses, stopBuilt, useEc2, useSettings } from "../helpers/built.ts";
+import { startBuilt, statuses, stopBuilt, sweepThatThrows, useEc2, useSettings } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { InvocationError, type Lambda } from "../helpers/lambda.ts";
+import type { Lambda } from "../helpers/lambda.ts";
 
 // The sweep of the built file, in a process of its own, over HTTP.
 
@@ -47,20 +47,16 @@ function swept(active: number, ...terminated: (string | undefined)[]) {
   return { "endpoint-id": ENDPOINT_ID, active, unnamed: 0, terminated };
 }
 
-/** Sweeps where that cannot be completed. */
+/** Sweeps where that cannot be completed, and takes the one log entry. */
 async function failingSweep(remaining = 60_000) {
   const startedAt = performance.now();
-  const error = await lambda.sweep(INPUT, { remaining }).then(
-    () => expect.unreachable("the sweep did not throw"),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof InvocationError)) throw error;
+  const { message, invocation } = await sweepThatThrows(lambda, INPUT, { remaining });
   // As its caller sees it: an event loop that is blocked sends no answer either.
   const seenMs = performance.now() - startedAt;
-  const { log, durationMs, lateMs } = error.invocation;
+  const { log, durationMs, lateMs } = invocation;
   expect(log).toStrictEqual([{ level: "error", message: [expect.any(String)] }]);
   const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
-  return { message: error.message, entry, seenMs, durationMs: durationMs - lateMs };
+  return { message, entry, seenMs, durationMs: durationMs - lateMs };
 }
 
 function addConnectionOf(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}) {

@@ -3,7 +3,7 @@ import type { Connection } from "../ec2/connection.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { checkAnswer, checkUsualAnswer } from "./answers.ts";
 import { connectEvent } from "./events.ts";
-import { DIST, Lambda } from "./lambda.ts";
+import { DIST, InvocationError, type InvokeOptions, Lambda } from "./lambda.ts";
 
 /** Gives the tests of a file an EC2, which begins anew with each of them. */
 export function useEc2(): LoopbackEc2 {
@@ -66,6 +66,16 @@ export function useSettings(ec2: LoopbackEc2) {
   }
 
   return { lambdaWith, askHandlerWith, addConnection };
+}
+
+/** Sweeps where that cannot be completed. */
+export async function sweepThatThrows(by: Lambda, input: unknown, options: InvokeOptions): Promise<InvocationError> {
+  const thrown = await by.sweep(input, options).then(
+    () => expect.unreachable("the sweep did not throw"),
+    (error: unknown) => error,
+  );
+  if (!(thrown instanceof InvocationError)) throw thrown;
+  return thrown;
 }
 
 /** The calls that came to EC2, in short. */

@@ -32,9 +32,9 @@ function testRules<Case, Seen>(property: Property<Case, Seen>, runs: number, hap
   const met: Tally = {};
   const rules = Object.entries(property.rules);
 
-  test.each(rules.map(([rule, check], i) => ({ rule, check, seed: SEED + 100 * i })))(
-    "$rule",
-    async ({ rule, check, seed }) => {
+  test.each(rules.map(([rule, check], i) => [rule, check, SEED + 100 * i] as const))(
+    "%s",
+    async (rule, check, seed) => {
       const options = { runs: Math.ceil(runs / rules.length), seed };
       const tally = await tryCases(lanes, { ...property, rules: { [rule]: check } }, options);
       for (const [what, times] of Object.entries(tally)) count(met, what, times);

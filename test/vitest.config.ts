@@ -2,11 +2,11 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    root: import.meta.dirname,
+    globalSetup: "global-setup.ts",
     // The handler is quiet about it where it runs: Lambda's runtimes are newer than Node 20.
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
     // Most of the time the tests wait for a deadline, and they can do so together.
-    maxWorkers: 4,
+    maxWorkers: 6,
     maxConcurrency: 50,
     testTimeout: 20_000,
     hookTimeout: 20_000,

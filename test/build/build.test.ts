@@ -1,0 +1,153 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { inflateRawSync } from "node:zlib";
+import { unzipSync } from "fflate";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bundle, checkBudget, SDK_STEPS } from "../../build.mjs";
+import { LoopbackEc2 } from "../ec2/server.ts";
+import { ALLOWED } from "../helpers/answers.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST, Lambda } from "../helpers/lambda.ts";
+
+const ec2 = new LoopbackEc2();
+const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
+
+beforeAll(async () => {
+  await ec2.start();
+});
+
+afterAll(async () => {
+  rmSync(folder, { recursive: true });
+  await ec2.close();
+});
+
+/** Builds once more, elsewhere on earth, and returns what the build printed. */
+function build(name: string, timeZone: string): string {
+  const script = fileURLToPath(new URL("../../build.mjs", import.meta.url));
+  const env = { ...process.env, TZ: timeZone };
+  return execFileSync(process.execPath, [script, join(folder, name)], { cwd: tmpdir(), env, encoding: "utf8" });
+}
+
+async function expectOneSessionPerUser(file: string): Promise<void> {
+  ec2.reset();
+  const older = ec2.addConnection();
+  const stranger = ec2.addConnection({ username: "bob" });
+  const lambda = await Lambda.start(file, ec2.env);
+  try {
+    expect((await lambda.invoke(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect([older.status, stranger.status]).toStrictEqual(["terminated", "active"]);
+    expect(lambda.output).toBe("");
+  } finally {
+    await lambda.stop();
+  }
+}
+
+describe("the build", () => {
+  test("gives the same bytes again, in another time zone too, and prints their sizes and the zip's hash", () => {
+    const printed = [build("west", "Pacific/Midway"), build("east", "Pacific/Kiritimati")];
+    expect(printed[0]).toBe(printed[1]);
+    for (const name of ["index.cjs", "function.zip", "paste.mjs", "stack.yaml"]) {
+      const built = readFileSync(`${DIST}${name}`);
+      expect(readFileSync(join(folder, "west", name)).equals(built), name).toBe(true);
+      expect(readFileSync(join(folder, "east", name)).equals(built), name).toBe(true);
+      expect(printed[0]).toMatch(new RegExp(`^${name} +${built.length.toLocaleString("en")} bytes`, "m"));
+    }
+    const zip = readFileSync(`${DIST}function.zip`);
+    expect(printed[0]).toContain(createHash("sha256").update(zip).digest("base64"));
+  });
+});
+
+describe("the steps that make the bundle small", () => {
+  test.each(SDK_STEPS)("stop the build on a module they do not know: $name", async (step) => {
+    const stranger = step.module.endsWith(".json") ? "{}" : "export const somethingElse = 1;\n";
+    expect(() => step.rewrite(stranger)).toThrow(/there is no /);
+    const steps = SDK_STEPS.map((other) =>
+      other === step ? { ...step, rewrite: () => step.rewrite(stranger) } : other,
+    );
+    await expect(bundle(steps)).rejects.toThrow(`cannot ${step.name}: there is no `);
+  });
+
+  test("stop the build on a computed key that is not a constant of its file", () => {
+    const code = 'const _xN = "xmlName";\nexport var Shape$ = [3, { [_xN]: 1, [_eQN]: 2 }];\n';
+    expect(() => SDK_STEPS[0]?.rewrite(code)).toThrow("the key [_eQN]: is not a string constant of the file");
+  });
+
+  test("write computed keys as the literals that they stand for", () => {
+    const code = 'const _xN = "xmlName";\nexport var Shape$ = [3, { [_xN]: _xN }];\n';
+    expect(SDK_STEPS[0]?.rewrite(code)).toBe('const _xN = "xmlName";\nexport var Shape$ = [3, { "xmlName": _xN }];\n');
+  });
+
+  test("stop the build when there is nothing left for them to do", async () => {
+    const idle = {
+      name: "do what is no longer needed",
+      module: "@smithy/core/gone.js",
+      rewrite: (code: string) => code,
+    };
+    await expect(bundle([...SDK_STEPS, idle])).rejects.toThrow(
+      "cannot do what is no longer needed: nothing imports @smithy/core/gone.js",
+    );
+  });
+
+  test("all make a difference: without one of them the bundle holds more", async () => {
+    const { code } = await bundle(SDK_STEPS);
+    for (const step of SDK_STEPS) {
+      const { code: without } = await bundle(SDK_STEPS.filter((other) => other !== step));
+      expect(without.length - code.length, step.name).toBeGreaterThan(100);
+    }
+  });
+
+  test("have a budget, and going over it stops the build with what is largest", async () => {
+    const { code, metafile } = await bundle([]);
+    expect(() => checkBudget("index.cjs", code.length, code.length, metafile)).not.toThrow();
+    expect(() => checkBudget("index.cjs", code.length, 130_000, metafile)).toThrow(
+      /^index\.cjs has \d+ bytes, more than its budget of 130000\. .*\n\d+ .*schemas_0\.js/,
+    );
+  });
+});
+
+describe("function.zip", () => {
+  const zip = readFileSync(`${DIST}function.zip`);
+
+  test("holds index.cjs alone, at its root", () => {
+    const files = unzipSync(zip);
+    expect(Object.keys(files)).toStrictEqual(["index.cjs"]);
+    expect(readFileSync(`${DIST}index.cjs`).equals(files["index.cjs"] ?? new Uint8Array())).toBe(true);
+  });
+
+  test("is a zip to others than its writer, and its file readable by Lambda's user", () => {
+    // Local file header and central directory as in PKWARE's APPNOTE, 4.3.7 and 4.3.12.
+    expect(zip.readUInt32LE(0)).toBe(0x04034b50);
+    const dataStart = 30 + zip.readUInt16LE(26) + zip.readUInt16LE(28);
+    const data = inflateRawSync(zip.subarray(dataStart, dataStart + zip.readUInt32LE(18)));
+    expect(data.equals(readFileSync(`${DIST}index.cjs`))).toBe(true);
+    const directory = zip.readUInt32LE(zip.length - 6);
+    expect(zip.readUInt32LE(directory)).toBe(0x02014b50);
+    expect((zip.readUInt32LE(directory + 38) >>> 16).toString(8)).toBe("100644");
+  });
+
+  test("loads where there is no node_modules, and answers", async () => {
+    const file = join(folder, "index.cjs");
+    writeFileSync(file, unzipSync(zip)["index.cjs"] ?? "");
+    await expectOneSessionPerUser(file);
+  });
+});
+
+describe("paste.mjs", () => {
+  const code = readFileSync(`${DIST}paste.mjs`, "utf8");
+
+  test("answers on the AWS SDK as installed", async () => {
+    await expectOneSessionPerUser(`${DIST}paste.mjs`);
+  });
+
+  test("is a few hundred readable lines, comments included, that import nothing but Node and the SDK", () => {
+    expect(code.split("\n").length).toBeLessThan(430);
+    expect(Math.max(...code.split("\n").map((line) => line.length))).toBeLessThan(180);
+    expect(code).toContain("Two empty names are not the same user");
+    const imports = [...code.matchAll(/from "([^"]+)"/g)].map(([, module]) => module);
+    expect(imports).toStrictEqual(["node:timers/promises", "node:util", "@aws-sdk/client-ec2"]);
+  });
+});

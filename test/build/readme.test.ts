@@ -1,0 +1,81 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { HANDLER, STACK } from "../../build.mjs";
+import { ENDPOINT_ID } from "../ec2/server.ts";
+import { ALLOWED, entryOfTerminated } from "../helpers/answers.ts";
+import { builtForTest, useEc2 } from "../helpers/built.ts";
+import { runCommand } from "../helpers/command.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./cloudformation.ts";
+
+// What README.md shows and names is what there is.
+
+const ec2 = useEc2();
+const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+const template = readTemplate(readFileSync(STACK, "utf8"));
+
+/** Returns the fenced blocks of a language. */
+function blocksOf(language: string): string[] {
+  return [...readme.matchAll(new RegExp(`^ *\`\`\`${language}\\n([\\s\\S]*?)^ *\`\`\``, "gm"))].map(
+    ([, text = ""]) => text,
+  );
+}
+
+test("npm start shows what the README says it shows", () => {
+  const { status, stdout, stderr } = runCommand("demo");
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  expect(blocksOf("text")[0]).toBe(`${stdout.trim()}\n`);
+});
+
+test("the README has each setting of the handler, with its default", () => {
+  const settings = [...readFileSync(HANDLER, "utf8").matchAll(/setting\(\s*"(\w+)",\s*"([^"]*)"/g)];
+  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \|[^|]*\| `([^`]*)` \|/gm)];
+  const withoutMatch = (matches: RegExpMatchArray[]) => matches.map(([, name, byDefault]) => [name, byDefault]);
+  expect(withoutMatch(rows)).toStrictEqual(withoutMatch(settings));
+});
+
+test("the policy to paste allows what the stack's role allows on the endpoint", () => {
+  const policy = blocksOf("json").find((block) => block.includes("Statement")) ?? "";
+  const stack = createStack(template, ONLY_WHAT_IS_NEEDED);
+  const [{ PolicyDocument }] = Object(propertiesOf(stack, "HandlerRole").Policies);
+  expect(JSON.parse(policy).Statement).toStrictEqual([
+    { ...PolicyDocument.Statement[0], Resource: "arn:aws:ec2:REGION:ACCOUNT:client-vpn-endpoint/ENDPOINT_ID" },
+  ]);
+});
+
+test("the test event is a request like Client VPN's, ends nobody and leaves no errors in the log", async () => {
+  const older = ec2.addConnection();
+  const block = blocksOf("json").find((text) => text.includes("schema-version")) ?? "";
+  const event = JSON.parse(block.replace("ENDPOINT_ID", ENDPOINT_ID));
+  expect(Object.keys(event)).toStrictEqual(Object.keys(connectEvent()));
+  const lambda = await builtForTest(ec2.env);
+  const { response, log } = await lambda.invoke(event);
+  expect(response).toStrictEqual(ALLOWED);
+  expect(log[0]?.message[0]).toContain('"errors":[]');
+  expect(older.status).toBe("active");
+});
+
+test("the queries use fields that the log entries have", () => {
+  const fields = [
+    ...blocksOf("text")
+      .join()
+      .matchAll(/message\.(\w+)/g),
+  ].map(([, field]) => field);
+  expect(fields.length).toBeGreaterThan(10);
+  expect(Object.keys({ ...entryOfTerminated(), dryRun: {} })).toStrictEqual(expect.arrayContaining(fields));
+});
+
+test("the parameters, outputs and scripts that the README names are there", () => {
+  const named = [...readme.matchAll(/\b([A-Z][A-Za-z]+)=\w/g)].map(([, name = ""]) => name);
+  expect(named).toContain("DryRun");
+  expect(Object.keys(template.Parameters)).toStrictEqual(
+    expect.arrayContaining(named.filter((name) => /[a-z]/.test(name))),
+  );
+  for (const output of ["TurnOn", "TurnOff", "HandlerLog"]) {
+    expect(readme).toContain(`\`${output}\``);
+    expect(template.Outputs).toHaveProperty(output);
+  }
+  const { scripts } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  const run = [...readme.matchAll(/npm run (?:--silent )?(\w+)/g)].map(([, script]) => script);
+  expect(Object.keys(scripts)).toStrictEqual(expect.arrayContaining(run));
+});

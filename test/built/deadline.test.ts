@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Fault, THROTTLED } from "../ec2/faults.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
+import { ALLOWED, checkUsualAnswer } from "../helpers/answers.ts";
+import { sweepThatThrows } from "../helpers/built.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST, type Invocation, type InvokeOptions, Lambda } from "../helpers/lambda.ts";
+
+// Every test here waits for a deadline, so they wait together. Each has a user of its own, whose name says what EC2 does
+// to the calls for that user.
+
+const LASTING: Record<string, Fault> = {
+  hangs: "hang",
+  drips: "drip",
+  stalls: "stall",
+  throttles: THROTTLED,
+  resets: "reset",
+  "is unavailable": { status: 503, code: "Unavailable", message: "The server is overloaded" },
+};
+
+/** Of a termination, these lose the answer alone: the next try finds the connection gone. */
+const CARRIED_OUT = ["drips", "stalls"];
+
+/** Checks that the answer is a denial, in a time that does not count what a busy machine adds; returns the log entry. */
+function expectDenied(invocation: Invocation, withinMs: number) {
+  const entry = checkUsualAnswer(invocation);
+  expect(invocation.response.allow).toBe(false);
+  expect(invocation.durationMs - invocation.lateMs).toBeLessThan(withinMs);
+  return entry;
+}
+
+describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
+  const ec2 = new LoopbackEc2();
+  let lambda: Lambda;
+
+  beforeAll(async () => {
+    await ec2.start();
+    lambda = await Lambda.start(`${DIST}${file}`, ec2.env);
+    const describeFault = (params: URLSearchParams): Fault | undefined => {
+      const username = String(params.get("Filter.1.Value.1"));
+      return username === "pages" ? "endless" : LASTING[username];
+    };
+    const terminateFault = (params: URLSearchParams) =>
+      LASTING[String(params.get("ConnectionId")).replace(/ \d+$/, "")];
+    // The first login compiles what the others run, and all of them at once would wait for it.
+    ec2.addConnection({ username: "the first" });
+    await lambda.invoke(connectEvent({ username: "the first" }));
+    ec2.fail("DescribeClientVpnConnections", describeFault, Number.POSITIVE_INFINITY);
+    ec2.fail("TerminateClientVpnConnections", terminateFault, Number.POSITIVE_INFINITY);
+  });
+
+  afterAll(async () => {
+    await lambda.stop();
+    await ec2.close();
+    expect(lambda.output).toBe("");
+  });
+
+  test.each(Object.keys(LASTING))(
+    "is on time within Lambda's default 3 s when EC2 %s in the look-up",
+    async (username) => {
+      const older = ec2.addConnection({ username });
+      const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 3_000 });
+      expectDenied(invocation, 2_500);
+      expect(older.status).toBe("active");
+    },
+  );
+
+  const notCarriedOut = Object.keys(LASTING).filter((fault) => !CARRIED_OUT.includes(fault));
+  test.each(notCarriedOut)("is on time when EC2 %s in eleven of twelve terminations", async (fault) => {
+    const username = `user for whom EC2 ${fault} in the terminations`;
+    const served = ec2.addConnection({ username, establishedAt: new Date() });
+    for (let i = 0; i < 11; i++) ec2.addConnection({ username, connectionId: `${fault} ${i}` });
+    const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 8_000 });
+    const entry = expectDenied(invocation, 7_500);
+    expect(entry.terminated).toStrictEqual([served.connectionId]);
+    expect(entry.notTerminated).toHaveLength(11);
+    expect(entry.errors.length).toBeGreaterThan(0);
+    expect(entry.errors.length).toBeLessThanOrEqual(10);
+  });
+
+  test.each(CARRIED_OUT)("allows when EC2 ends twelve connections, but %s each time it says so", async (fault) => {
+    const username = `user whom EC2 ends, but ${fault}`;
+    for (let i = 0; i < 12; i++) ec2.addConnection({ username, connectionId: `${fault} ${i + 100}` });
+    const { response, log } = await lambda.invoke(connectEvent({ username }), { remaining: 10_000 });
+    expect(response).toStrictEqual(ALLOWED);
+    expect(log).toHaveLength(1);
+  });
+
+  test("is on time when EC2 always has one more page", async () => {
+    const invocation = await lambda.invoke(connectEvent({ username: "pages" }), { remaining: 3_000 });
+    expectDenied(invocation, 2_500);
+  });
+
+  test("denies after more than 20 s, and in EC2's words, when EC2 throttles for the whole 30 s", async () => {
+    const invocation = await lambda.invoke(connectEvent({ username: "throttles" }), { remaining: 30_000 });
+    const { errors } = expectDenied(invocation, 29_500);
+    expect(invocation.durationMs).toBeGreaterThan(20_000);
+    expect(errors).toStrictEqual([{ code: "RequestLimitExceeded", message: "Request limit exceeded." }]);
+  }, 40_000);
+
+  test.each<[string, InvokeOptions]>([
+    ["no context tells the time", {}],
+    ["the function has 15 minutes", { remaining: 900_000 }],
+  ])(
+    "denies within 29 s, after more than one try, when EC2 hangs and %s",
+    async (_, options) => {
+      const callsBefore = ec2.requests.length;
+      const invocation = await lambda.invoke(connectEvent({ username: "hangs" }), options);
+      expectDenied(invocation, 29_500);
+      expect(invocation.durationMs).toBeGreaterThan(20_000);
+      expect(ec2.requests.length - callsBefore).toBeGreaterThan(4);
+    },
+    40_000,
+  );
+
+  test("ends nobody in a sweep whose list is 30 s old, however long the function may run", async () => {
+    const busy = await new LoopbackEc2().start();
+    const sweeper = await Lambda.start(`${DIST}${file}`, busy.env);
+    try {
+      const rows = [20, 10].map((secondsAgo) =>
+        busy.addConnection({ establishedAt: new Date(Date.now() - secondsAgo * 1_000) }),
+      );
+      busy.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
+      const options = { remaining: 900_000 };
+      const { message, invocation } = await sweepThatThrows(sweeper, { "endpoint-id": busy.endpointId }, options);
+      expect(message).toContain("Request");
+      expect(invocation.durationMs).toBeGreaterThan(20_000);
+      expect(invocation.durationMs - invocation.lateMs).toBeLessThan(29_500);
+      expect(rows.map(({ status }) => status)).toStrictEqual(["active", "active"]);
+    } finally {
+      await sweeper.stop();
+      await busy.close();
+    }
+  }, 40_000);
+});

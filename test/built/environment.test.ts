@@ -1,0 +1,58 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { describe, expect, test } from "vitest";
+import { expectValidAnswer } from "../helpers/answers.ts";
+import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
+import { connectEvent } from "../helpers/events.ts";
+import { DIST } from "../helpers/lambda.ts";
+
+const ec2 = useEc2();
+
+describe("the environment", () => {
+  async function askHandlerWith(env: Record<string, string>, event = connectEvent()) {
+    const other = await builtForTest(env);
+    const invocation = await other.invoke(event, { remaining: 2_500 });
+    expectValidAnswer(invocation.response);
+    return invocation;
+  }
+
+  test("with Lambda's JSON log format makes the log entry an object", async () => {
+    const { log } = await askHandlerWith({ ...ec2.env, AWS_LAMBDA_LOG_FORMAT: "JSON" });
+    expect(log).toStrictEqual([{ level: "info", message: [expect.objectContaining({ username: "alice" })] }]);
+  });
+
+  test("with wrong credentials is a denial at once, after one call", async () => {
+    const { response, log } = await askHandlerWith({ ...ec2.env, AWS_SECRET_ACCESS_KEY: "wrong" });
+    expect(response.allow).toBe(false);
+    expect(String(log[0]?.message[0])).toContain('"code":"AuthFailure"');
+    expect(ec2.refused).toBe(1);
+  });
+
+  test("without a Region is a denial", async () => {
+    const { AWS_REGION: _, ...env } = ec2.env;
+    const { response, log } = await askHandlerWith(env);
+    expect(response.allow).toBe(false);
+    expect(String(log[0]?.message[0])).toContain("Region is missing");
+  });
+
+  test.each([
+    ["nobody listening", "http://127.0.0.1:1", /"code":"ECONNREFUSED"/],
+    ["a name that does not exist", "http://ec2.invalid", /"code":"(ENOTFOUND|EAI_AGAIN)"/],
+  ])("with %s is a denial after all the time for trying, and says so", async (_, url, code) => {
+    const { response, log, durationMs, lateMs } = await askHandlerWith({ ...ec2.env, AWS_ENDPOINT_URL_EC2: url });
+    expect(response.allow).toBe(false);
+    expect(String(log[0]?.message[0])).toMatch(code);
+    expect(durationMs).toBeGreaterThan(1_000);
+    expect(durationMs - lateMs).toBeLessThan(2_000);
+  });
+
+  test("is left alone: nothing of a login keeps the process alive", async () => {
+    ec2.addConnection();
+    const script = `require(${JSON.stringify(`${DIST}index.cjs`)}).handler(${JSON.stringify(connectEvent())})`;
+    const child = spawn(process.execPath, ["-e", script], { env: { ...process.env, ...ec2.env }, stdio: "ignore" });
+    const startedAt = performance.now();
+    expect(await once(child, "exit")).toStrictEqual([0, null]);
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(statuses(ec2.connections)).toStrictEqual(["terminated"]);
+  });
+});

@@ -1,0 +1,46 @@
+import { beforeEach, describe, expect, test } from "vitest";
+import { ALLOWED } from "../helpers/answers.ts";
+import { statuses, useBuilt, useEc2 } from "../helpers/built.ts";
+import { connectEvent } from "../helpers/events.ts";
+
+const ec2 = useEc2();
+const askHandler = useBuilt(ec2);
+
+describe.each([true, false])("user names, where EC2's filter reads wildcards: %s", (wildcards) => {
+  beforeEach(() => {
+    ec2.wildcards = wildcards;
+  });
+
+  test.each([
+    "CORP\\alice",
+    "*",
+    "a?ice",
+    "\\",
+    "alice@example.com",
+    'Zoë O\'Brien & <Sons> "quoted"',
+    " alice ",
+    "007",
+    "1e3",
+    "true",
+    "__proto__",
+    "[a-z]+",
+    "用户",
+    "a=b&c%20d+e",
+  ])("ends the connection of %j and nobody else's", async (username) => {
+    const own = ec2.addConnection({ username });
+    const strangers = ["alice", "bob", "CORPalice", "corp\\alice", "CORP\\\\alice", "Alice", "7"].map((name) =>
+      ec2.addConnection({ username: name }),
+    );
+    expect((await askHandler(connectEvent({ username }))).response).toStrictEqual(ALLOWED);
+    expect(own.status).toBe("terminated");
+    expect(new Set(statuses(strangers))).toStrictEqual(new Set(["active"]));
+  });
+});
+
+test("a user named * never ends the connection of a row without user name", async () => {
+  const stranger = ec2.addConnection({ username: undefined, filterUsername: "bob" });
+  const { response, entry } = await askHandler(connectEvent({ username: "*" }));
+  expect(response.allow).toBe(false);
+  expect(stranger.status).toBe("active");
+  expect(JSON.stringify(entry.errors)).toContain(stranger.connectionId);
+});

@@ -1,0 +1,49 @@
+// npm run fuzz -- --runs N [--seed S] [--lanes L]: the properties of the test suite, on more cases, from another seed.
+
+import { EVENTS } from "../built/properties/events.ts";
+import { type Property, startLanes, stopLanes, tryCases } from "../built/properties/lanes.ts";
+import { LOGINS } from "../built/properties/logins.ts";
+import { SWEEPS } from "../built/properties/sweeps.ts";
+import { integerFrom, readArguments } from "./arguments.ts";
+import { count, progress, table } from "./report.ts";
+
+const { values } = readArguments("npm run fuzz -- [--runs N] [--seed S] [--lanes L]", {
+  options: {
+    runs: { type: "string", default: "2000" },
+    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
+    lanes: { type: "string", default: "8" },
+  },
+});
+const runs = integerFrom("--runs", values.runs, 1);
+const seed = integerFrom("--seed", values.seed, 0);
+const lanes = await startLanes(Math.min(runs, integerFrom("--lanes", values.lanes, 1)));
+
+console.log(`seed ${seed}, ${lanes.length} lanes; the same two numbers make the same cases again`);
+try {
+  await fuzz("events", EVENTS);
+  await fuzz("faults", LOGINS);
+  await fuzz("faults in sweeps", SWEEPS);
+} catch (error) {
+  progress("");
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+} finally {
+  await stopLanes(lanes);
+}
+
+async function fuzz<Case, Seen>(what: string, property: Property<Case, Seen>): Promise<void> {
+  const step = Math.max(100, Math.ceil(runs / 10));
+  let done = 0;
+  const onRun = () => {
+    if (++done % step === 0) progress(`${what}: ${count(done)} of ${count(runs)} runs`);
+  };
+  const tally = await tryCases(lanes, property, { runs, seed, onRun });
+  progress("");
+  console.log(`\n${count(done)} runs with random ${what}: nothing found\n`);
+  table(
+    ["what happened", "times"],
+    Object.entries(tally)
+      .sort()
+      .map(([name, times]) => [name, count(times)]),
+  );
+}

@@ -1,0 +1,213 @@
+import {
+  DescribeClientVpnConnectionsCommand,
+  type DescribeClientVpnConnectionsCommandInput,
+  EC2Client,
+  TerminateClientVpnConnectionsCommand,
+} from "@aws-sdk/client-ec2";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Connection } from "./connection.ts";
+import { ENDPOINT_ID, LoopbackEc2 } from "./server.ts";
+import { TokenBucket } from "./token-bucket.ts";
+
+// The loopback EC2 is what the other tests rest on: here the SDK as it is checks it against what AWS documents.
+
+const ec2 = new LoopbackEc2();
+let client: EC2Client;
+
+beforeAll(async () => {
+  await ec2.start();
+  client = clientWith({});
+});
+
+afterAll(async () => {
+  client.destroy();
+  await ec2.close();
+});
+
+beforeEach(() => ec2.reset());
+
+function clientWith(settings: { secretAccessKey?: string; accessKeyId?: string }): EC2Client {
+  const { accessKeyId, secretAccessKey, region, url } = ec2;
+  return new EC2Client({ region, endpoint: url, credentials: { accessKeyId, secretAccessKey, ...settings } });
+}
+
+function listing(input: Partial<DescribeClientVpnConnectionsCommandInput> = {}, from = client) {
+  return from.send(new DescribeClientVpnConnectionsCommand({ ClientVpnEndpointId: ENDPOINT_ID, ...input }));
+}
+
+function termination(input: { ConnectionId?: string; Username?: string }) {
+  return client.send(new TerminateClientVpnConnectionsCommand({ ClientVpnEndpointId: ENDPOINT_ID, ...input }));
+}
+
+async function usernames(...Values: string[]): Promise<(string | undefined)[]> {
+  const { Connections = [] } = await listing({ Filters: [{ Name: "username", Values }] });
+  return Connections.map(({ Username }) => Username);
+}
+
+describe("DescribeClientVpnConnections", () => {
+  test("gives each connection with what AWS documents of it", async () => {
+    const { connectionId } = ec2.addConnection({ username: "Zoë & <Sons>", establishedAt: new Date(0) });
+    const { Connections } = await listing();
+    expect(Connections).toStrictEqual([
+      {
+        ClientVpnEndpointId: ENDPOINT_ID,
+        Timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/),
+        ConnectionId: connectionId,
+        Username: "Zoë & <Sons>",
+        ConnectionEstablishedTime: "1970-01-01 00:00:00",
+        IngressBytes: "0",
+        EgressBytes: "0",
+        IngressPackets: "0",
+        EgressPackets: "0",
+        ClientIp: "10.0.0.2",
+        CommonName: "Zoë & <Sons>",
+        Status: { Code: "active" },
+        ConnectionEndTime: "-",
+      },
+    ]);
+  });
+
+  test("gives an empty list when there is none", async () => {
+    expect((await listing()).Connections).toStrictEqual([]);
+  });
+
+  test.each([
+    [["alice"], ["alice"]],
+    [["ALICE"], []],
+    [
+      ["alice", "bob"],
+      ["alice", "bob"],
+    ],
+    [["*"], ["alice", "bob", "a*ice", "*amazon?\\", "CORP\\alice", "CORPalice", "a\nb"]],
+    [["a?ice"], ["alice", "a*ice"]],
+    [["a\\*ice"], ["a*ice"]],
+    [["\\*amazon\\?\\\\"], ["*amazon?\\"]],
+    [["CORP\\alice"], ["CORPalice"]],
+    [["CORP\\\\alice"], ["CORP\\alice"]],
+    [["b.b"], []],
+    [["a?b"], ["a\nb"]],
+  ])("reads the filter values %j with wildcards and escapes", async (values, found) => {
+    for (const username of ["alice", "bob", "a*ice", "*amazon?\\", "CORP\\alice", "CORPalice", "a\nb"]) {
+      ec2.addConnection({ username });
+    }
+    expect(await usernames(...values)).toStrictEqual(found);
+  });
+
+  test("reads filter values literally when told to", async () => {
+    ec2.wildcards = false;
+    for (const username of ["alice", "*", "CORP\\alice"]) ec2.addConnection({ username });
+    expect(await usernames("*")).toStrictEqual(["*"]);
+    expect(await usernames("CORP\\alice")).toStrictEqual(["CORP\\alice"]);
+  });
+
+  test("ANDs filters, and knows connection-id", async () => {
+    const { connectionId } = ec2.addConnection();
+    ec2.addConnection();
+    const byId = { Name: "connection-id", Values: [connectionId] };
+    expect((await listing({ Filters: [byId] })).Connections).toHaveLength(1);
+    const byBoth = [byId, { Name: "username", Values: ["bob"] }];
+    expect((await listing({ Filters: byBoth })).Connections).toHaveLength(0);
+  });
+
+  test("pages with MaxResults and NextToken", async () => {
+    for (let i = 0; i < 12; i++) ec2.addConnection({ username: `user-${i}` });
+    const first = await listing({ MaxResults: 5 });
+    const second = await listing({ MaxResults: 5, NextToken: first.NextToken });
+    const third = await listing({ MaxResults: 5, NextToken: second.NextToken });
+    const pages = [first, second, third].map(({ Connections = [] }) => Connections.length);
+    expect(pages).toStrictEqual([5, 5, 2]);
+    expect(third.NextToken).toBeUndefined();
+  });
+
+  test.each([
+    ["a page of less than 5", { MaxResults: 4 }, "InvalidParameterValue"],
+    ["a page of more than 1000", { MaxResults: 1001 }, "InvalidParameterValue"],
+    ["a made-up token", { NextToken: "made-up" }, "InvalidNextToken"],
+    ["an unknown filter", { Filters: [{ Name: "status", Values: ["active"] }] }, "InvalidParameterValue"],
+    [
+      "more than 200 values",
+      { Filters: [{ Name: "username", Values: Array.from({ length: 201 }, (_, i) => `user-${i}`) }] },
+      "FilterLimitExceeded",
+    ],
+    [
+      "an unknown endpoint",
+      { ClientVpnEndpointId: "cvpn-endpoint-00000000000000000" },
+      "InvalidClientVpnEndpointId.NotFound",
+    ],
+    ["no endpoint", { ClientVpnEndpointId: "" }, "MissingParameter"],
+    ["a dry run", { DryRun: true }, "DryRunOperation"],
+  ])("refuses %s", async (_, input, name) => {
+    await expect(listing(input)).rejects.toMatchObject({ name });
+  });
+
+  test("keeps a terminated connection for an hour", async () => {
+    const rows = [3_590_000, 3_610_000].map((ms): Connection => {
+      return ec2.addConnection({ status: "terminated", endedAt: new Date(Date.now() - ms) });
+    });
+    const { Connections = [] } = await listing();
+    expect(Connections.map(({ ConnectionId }) => ConnectionId)).toStrictEqual([rows[0]?.connectionId]);
+  });
+});
+
+test("a token bucket lets its capacity through at once, and then as many a second as it is refilled with", async () => {
+  ec2.buckets = { DescribeClientVpnConnections: new TokenBucket(3, 20) };
+  const { url: endpoint, region, accessKeyId, secretAccessKey } = ec2;
+  const once = new EC2Client({ endpoint, region, credentials: { accessKeyId, secretAccessKey }, maxAttempts: 1 });
+  const outcomes = () => Promise.allSettled(Array.from({ length: 6 }, () => listing({}, once)));
+  const served = (all: PromiseSettledResult<unknown>[]) => all.filter(({ status }) => status === "fulfilled").length;
+  const first = await outcomes();
+  expect(served(first)).toBeGreaterThanOrEqual(3);
+  expect(served(first)).toBeLessThan(6);
+  expect(first.find(({ status }) => status === "rejected")).toMatchObject({ reason: { name: "RequestLimitExceeded" } });
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(served(await outcomes())).toBeGreaterThanOrEqual(3);
+  once.destroy();
+});
+
+describe("TerminateClientVpnConnections", () => {
+  test("ends a connection by its id, once", async () => {
+    const { connectionId } = ec2.addConnection();
+    expect((await termination({ ConnectionId: connectionId })).ConnectionStatuses).toStrictEqual([
+      { ConnectionId: connectionId, PreviousStatus: { Code: "active" }, CurrentStatus: { Code: "terminating" } },
+    ]);
+    expect((await listing()).Connections).toMatchObject([{ Status: { Code: "terminated" } }]);
+    const again = termination({ ConnectionId: connectionId });
+    await expect(again).rejects.toMatchObject({ name: "InvalidClientVpnConnection.IdNotFound" });
+  });
+
+  test("ends all of a user's connections by name, up to five", async () => {
+    for (let i = 0; i < 5; i++) ec2.addConnection();
+    const bob = ec2.addConnection({ username: "bob" });
+    expect((await termination({ Username: "alice" })).ConnectionStatuses).toHaveLength(5);
+    expect(bob.status).toBe("active");
+    for (let i = 0; i < 6; i++) ec2.addConnection();
+    await expect(termination({ Username: "alice" })).rejects.toMatchObject({ name: "InvalidParameterValue" });
+  });
+
+  test("ends nobody by an id that does not exist", async () => {
+    const nameless = ec2.addConnection({ username: "" });
+    const failed = termination({ ConnectionId: "cvpn-connection-00000000000000000" });
+    await expect(failed).rejects.toMatchObject({ name: "InvalidClientVpnConnection.IdNotFound" });
+    expect(nameless.status).toBe("active");
+  });
+
+  test("wants either an id or a name", async () => {
+    await expect(termination({})).rejects.toMatchObject({ name: "MissingParameter" });
+  });
+});
+
+describe("the signature", () => {
+  test.each([{ secretAccessKey: "wrong" }, { accessKeyId: "AKIDUNKNOWN" }])("is refused with %j", async (settings) => {
+    const stranger = clientWith(settings);
+    await expect(listing({}, stranger)).rejects.toMatchObject({ name: "AuthFailure" });
+    stranger.destroy();
+  });
+
+  test("is refused when it is not there", async () => {
+    const body = "Action=DescribeClientVpnConnections&Version=2016-11-15";
+    const response = await fetch(ec2.url, { method: "POST", body });
+    expect(response.status).toBe(403);
+    expect(await response.text()).toContain("<Code>MissingAuthenticationToken</Code>");
+    expect(ec2.requests).toHaveLength(0);
+  });
+});

@@ -1,0 +1,8 @@
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+/** Builds before any test, as a command of its own would: what is tested is not yesterday's dist/. */
+export default function build(): void {
+  const script = fileURLToPath(new URL("../build.mjs", import.meta.url));
+  execFileSync(process.execPath, [script, "--quiet"], { stdio: "inherit" });
+}

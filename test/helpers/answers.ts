@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { ENDPOINT_ID } from "../ec2/server.ts";
+import { CONNECTION_ID } from "./events.ts";
+import type { Invocation } from "./lambda.ts";
+
+/** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */
+export function expectValidAnswer(response: unknown): void {
+  const { allow, "error-msg-on-denied-connection": message } = Object(response);
+  assert.equal(typeof allow, "boolean");
+  assert.equal(typeof message, "string");
+  assert.deepEqual(response, {
+    allow,
+    "error-msg-on-denied-connection": message,
+    "posture-compliance-statuses": [],
+    "schema-version": "v3",
+  });
+  assert.ok(message.length <= 255, message);
+  assert.equal(message === "", allow);
+  assert.doesNotMatch(message, /arn:|\d{12}|cvpn-|RequestLimit|Unauthorized|EC2/);
+}
+
+/** What a decision's log entry has to hold at least. */
+export interface LogEntry {
+  decision: string;
+  reason: string;
+  terminated: string[];
+  notTerminated: string[];
+  errors: { code: string; message: string; connectionId?: string }[];
+  [field: string]: unknown;
+}
+
+/** Asserts that an answer is valid, and that the one log entry, on one line, says the same; returns it with its level. */
+export function checkAnswer({ response, log }: Invocation): { entry: LogEntry; level: string } {
+  expectValidAnswer(response);
+  assert.equal(log.length, 1);
+  const [{ level, message } = { level: "", message: [] }] = log;
+  assert.equal(message.length, 1);
+  const line = String(message[0]);
+  assert.doesNotMatch(line, /[\r\n]/);
+  const entry: LogEntry = JSON.parse(line);
+  assert.equal(entry.decision, response.allow ? "allow" : "deny");
+  return { entry, level };
+}
+
+/** The same where no setting makes an answer of a failure: what is denied is an error, and nothing else is. */
+export function checkUsualAnswer(invocation: Invocation): LogEntry {
+  const { entry, level } = checkAnswer(invocation);
+  assert.equal(level, invocation.response.allow ? "info" : "error");
+  return entry;
+}
+
+export const ALLOWED = {
+  allow: true,
+  "error-msg-on-denied-connection": "",
+  "posture-compliance-statuses": [],
+  "schema-version": "v3",
+};
+
+/** The log entry, without its time, of alice being allowed after these older connections of hers were ended. */
+export function entryOfTerminated(...terminated: string[]) {
+  return {
+    decision: "allow",
+    reason: "older connections terminated",
+    username: "alice",
+    commonName: "",
+    endpointId: ENDPOINT_ID,
+    connectionId: CONNECTION_ID,
+    terminated,
+    terminatedCount: terminated.length,
+    notTerminated: [],
+    notTerminatedCount: 0,
+    errors: [],
+    errorCount: 0,
+  };
+}

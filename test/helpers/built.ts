@@ -1,0 +1,88 @@
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from "vitest";
+import type { Connection } from "../ec2/connection.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
+import { checkAnswer, checkUsualAnswer } from "./answers.ts";
+import { connectEvent } from "./events.ts";
+import { DIST, InvocationError, type InvokeOptions, Lambda } from "./lambda.ts";
+
+/** Gives the tests of a file an EC2, which begins anew with each of them. */
+export function useEc2(): LoopbackEc2 {
+  const ec2 = new LoopbackEc2();
+  beforeAll(() => ec2.start());
+  beforeEach(() => ec2.reset());
+  afterAll(() => ec2.close());
+  return ec2;
+}
+
+/** Loads the built file with these environment variables, in a process of its own. */
+export async function startBuilt(env: Record<string, string>, file = "index.cjs"): Promise<Lambda> {
+  return await Lambda.start(`${DIST}${file}`, env);
+}
+
+/** Ends the process, which must have written nothing but log entries. */
+export async function stopBuilt(lambda: Lambda): Promise<void> {
+  await lambda.stop();
+  expect(lambda.output).toBe("");
+}
+
+/** The same for one test, at whose end the process ends too. */
+export async function builtForTest(env: Record<string, string>, file?: string): Promise<Lambda> {
+  const lambda = await startBuilt(env, file);
+  onTestFinished(() => stopBuilt(lambda));
+  return lambda;
+}
+
+/** Gives the tests of a file one process with the built file, as a warm container, and what asks its handler. */
+export function useBuilt(ec2: LoopbackEc2) {
+  let lambda: Lambda;
+  beforeAll(async () => {
+    lambda = await startBuilt(ec2.env);
+  });
+  afterAll(() => stopBuilt(lambda));
+
+  /** Invokes the handler, and checks what holds for every answer and its log entry. */
+  return async function askHandler(event: unknown, remaining = 30_000) {
+    const invocation = await lambda.invoke(event, { remaining });
+    const entry = checkUsualAnswer(invocation);
+    return { response: invocation.response, entry, durationMs: invocation.durationMs };
+  };
+}
+
+/** Gives the tests of a file the built file with settings, in a process for each, and connections of a given age. */
+export function useSettings(ec2: LoopbackEc2) {
+  function lambdaWith(settings: Record<string, string>, file?: string): Promise<Lambda> {
+    return builtForTest({ ...ec2.env, ...settings }, file);
+  }
+
+  /** Asks the handler with these settings, about a connection of alice's if nothing else is given. */
+  async function askHandlerWith(settings: Record<string, string>, event: unknown = connectEvent()) {
+    const lambda = await lambdaWith(settings);
+    const invocation = await lambda.invoke(event);
+    return { response: invocation.response, ...checkAnswer(invocation) };
+  }
+
+  function addConnection(secondsAgo: number, connection: Partial<Connection> = {}): Connection {
+    return ec2.addConnection({ establishedAt: new Date(Date.now() - secondsAgo * 1_000), ...connection });
+  }
+
+  return { lambdaWith, askHandlerWith, addConnection };
+}
+
+/** Sweeps where that cannot be completed. */
+export async function sweepThatThrows(by: Lambda, input: unknown, options: InvokeOptions): Promise<InvocationError> {
+  const thrown = await by.sweep(input, options).then(
+    () => expect.unreachable("the sweep did not throw"),
+    (error: unknown) => error,
+  );
+  if (!(thrown instanceof InvocationError)) throw thrown;
+  return thrown;
+}
+
+/** The calls that came to EC2, in short. */
+export function callsTo(ec2: LoopbackEc2): string[] {
+  return ec2.requests.map(({ action }) => action.replace("ClientVpnConnections", ""));
+}
+
+export function statuses(connections: Connection[]): string[] {
+  return connections.map(({ status }) => status);
+}

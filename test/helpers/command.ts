@@ -1,0 +1,15 @@
+import { spawnSync } from "node:child_process";
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+// As npm run does with tsx, but without a process for tsx itself.
+const TSX = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+
+/** Runs one of the commands as npm does once dist/ is built, and returns its exit code and what it printed. */
+export function runCommand(name: "bench" | "demo" | "fuzz", ...args: string[]) {
+  const file = fileURLToPath(new URL(`../commands/${name}.ts`, import.meta.url));
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["--import", TSX, file, ...args], {
+    encoding: "utf8",
+  });
+  return { status, stdout, stderr };
+}

@@ -1,0 +1,60 @@
+// Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls one of its entry points for each
+// message, and collects what that writes to the console, as the real one does. Like that, it imports an .mjs file, and
+// requires any other. With a number as second argument, it loads the file as often, so that each of that many has its own
+// state, as if in a process of its own.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import { createRequire } from "node:module";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+
+const logOfInvocation = new AsyncLocalStorage();
+
+for (const level of /** @type {const} */ (["info", "warn", "error", "log"])) {
+  const write = console[level];
+  console[level] = (...message) => {
+    const log = logOfInvocation.getStore();
+    if (log) log.push({ level, message });
+    else write(...message);
+  };
+}
+
+const [file = "", instances = "1"] = process.argv.slice(2);
+/** @type {Record<string, (event: unknown, context: unknown) => Promise<unknown>>[]} */
+const modules = [];
+const require = createRequire(import.meta.url);
+for (let i = 0; i < Number(instances); i++) {
+  if (file.endsWith(".mjs")) {
+    modules.push(await import(`${pathToFileURL(file)}?instance=${i}`));
+  } else {
+    delete require.cache[require.resolve(file)];
+    modules.push(require(file));
+  }
+}
+
+const delay = monitorEventLoopDelay({ resolution: 5 });
+delay.enable();
+let underWay = 0;
+
+process.on("message", async ({ id, entryPoint, event, remaining, instance = 0 }) => {
+  const startedAt = performance.now();
+  const getRemainingTimeInMillis = () => remaining - (performance.now() - startedAt);
+  /** @type {unknown[]} */
+  const log = [];
+  // Others that are under way still need to know how late their timers were.
+  if (underWay++ === 0) delay.reset();
+  const reply = () => ({ id, log, durationMs: performance.now() - startedAt, lateMs: delay.max / 1e6 });
+  try {
+    const response = await logOfInvocation.run(log, () =>
+      modules[instance]?.[entryPoint]?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
+    );
+    process.send?.({ ...reply(), response });
+  } catch (error) {
+    process.send?.({ ...reply(), thrown: String(error) });
+  } finally {
+    underWay--;
+  }
+});
+
+process.send?.({ ready: true });

@@ -1,0 +1,96 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { ClientConnectResponse, SweepResult } from "../../src/handler.ts";
+
+export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
+
+interface Measured {
+  durationMs: number;
+  /** How late timers fired meanwhile, in ms and at most: what a busy machine adds to any deadline. */
+  lateMs: number;
+  /** What was written to the console. */
+  log: { level: string; message: unknown[] }[];
+}
+
+export interface Invocation<T = ClientConnectResponse> extends Measured {
+  response: T;
+}
+
+export interface InvokeOptions {
+  /** What `context.getRemainingTimeInMillis()` counts down from, in ms; without it, there is no context. */
+  remaining?: number;
+  /** Which of the instances, from 0. */
+  instance?: number;
+}
+
+/** What was thrown, and what was measured until then. */
+export class InvocationError extends Error {
+  constructor(
+    message: string,
+    readonly invocation: Measured,
+  ) {
+    super(message);
+  }
+}
+
+/** A file with the exported entry points, loaded in a process of its own: a Lambda execution environment, or several. */
+export class Lambda {
+  #waiting = new Map<number, { resolve: (invocation: Invocation<never>) => void; reject: (error: Error) => void }>();
+  #nextId = 0;
+  /** What the process wrote outside of invocations, which is nothing if all is well. */
+  output = "";
+
+  private constructor(readonly process: ChildProcess) {
+    process.stdout?.on("data", (data) => (this.output += data));
+    process.stderr?.on("data", (data) => (this.output += data));
+    process.on("message", ({ id, thrown, ...invocation }: Invocation<never> & { id: number; thrown?: string }) => {
+      const waiting = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      if (thrown === undefined) waiting?.resolve(invocation);
+      else waiting?.reject(new InvocationError(thrown, invocation));
+    });
+    process.on("exit", () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`the process ended: ${this.output}`));
+    });
+  }
+
+  static async start(file: string, env: Record<string, string>, instances = 1): Promise<Lambda> {
+    const runtime = fileURLToPath(new URL("lambda-runtime.mjs", import.meta.url));
+    const { PATH = "" } = process.env;
+    const child = fork(runtime, [file, String(instances)], {
+      env: { PATH, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", ...env },
+      execArgv: [],
+      serialization: "advanced",
+      silent: true,
+    });
+    const lambda = new Lambda(child);
+    const [first] = await Promise.race([once(child, "message"), once(child, "exit")]);
+    if (first?.ready !== true) throw new Error(`${file} did not load: ${lambda.output}`);
+    return lambda;
+  }
+
+  /** Calls the handler; rejects if it throws, which it must not. */
+  invoke(event: unknown, options: InvokeOptions = { remaining: 30_000 }): Promise<Invocation> {
+    return this.#call("handler", event, options);
+  }
+
+  /** Calls the sweep; rejects with an {@link InvocationError} if it throws. */
+  sweep(event: unknown, options: InvokeOptions = { remaining: 30_000 }): Promise<Invocation<SweepResult>> {
+    return this.#call("sweep", event, options);
+  }
+
+  #call<T>(entryPoint: string, event: unknown, options: InvokeOptions): Promise<Invocation<T>> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.process.send({ id, entryPoint, event, ...options });
+    });
+  }
+
+  async stop(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    this.process.kill();
+    await once(this.process, "exit");
+  }
+}

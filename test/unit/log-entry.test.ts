@@ -1,0 +1,85 @@
+import { DescribeClientVpnConnectionsCommand, TerminateClientVpnConnectionsCommand } from "@aws-sdk/client-ec2";
+import { describe, expect, test, vi } from "vitest";
+import { handler } from "../../src/handler.ts";
+import { ENDPOINT_ID } from "../ec2/server.ts";
+import { ALLOWED, entryOfTerminated } from "../helpers/answers.ts";
+import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
+import { ENDED, row, useMocks } from "../helpers/mocked.ts";
+
+const { ec2, info, listed, askHandler } = useMocks();
+
+describe("the log entry", () => {
+  test("that cannot be written costs nobody the connection", async () => {
+    listed(row("older"));
+    info.mockImplementation(() => {
+      throw new Error("standard output is gone");
+    });
+    expect(await handler(connectEvent())).toStrictEqual(ALLOWED);
+  });
+
+  test("of an allowed connection has what the administrator asks for", async () => {
+    listed(row("older"));
+    const { entry } = await askHandler();
+    expect(entry).toStrictEqual({ ...entryOfTerminated("older"), durationMs: expect.any(Number) });
+  });
+
+  test("names user, endpoint and connection of an invalid request too", async () => {
+    const { entry } = await askHandler(connectEvent({ "schema-version": "v4" }));
+    expect(entry).toMatchObject({ username: "alice", endpointId: ENDPOINT_ID, connectionId: CONNECTION_ID });
+  });
+
+  test("is an object where Lambda's log format is JSON", async () => {
+    vi.stubEnv("AWS_LAMBDA_LOG_FORMAT", "JSON");
+    listed();
+    await handler(connectEvent());
+    expect(info.mock.calls).toStrictEqual([[expect.objectContaining({ decision: "allow", username: "alice" })]]);
+  });
+
+  test("stays one line whatever the user name holds", async () => {
+    listed();
+    const username = 'alice\n{"decision":"allow","username":"mallory"}\r\n';
+    const { entry } = await askHandler(connectEvent({ username }));
+    expect(info.mock.calls[0]?.[0]).not.toMatch(/[\r\n]/);
+    expect(entry.username).toBe(username);
+  });
+
+  test("cuts a message of EC2 that is endless, and a list of errors that is", async () => {
+    listed(...Array.from({ length: 30 }, (_, i) => row(`older-${i}`)));
+    ec2.on(TerminateClientVpnConnectionsCommand).rejects(new Error("x".repeat(1_000_000)));
+    const { entry } = await askHandler();
+    expect(entry.notTerminated).toHaveLength(30);
+    expect(entry.errors).toHaveLength(10);
+    expect(entry.errorCount).toBe(30);
+    expect(JSON.stringify(entry).length).toBeLessThan(50_000);
+  });
+
+  test("has the first ten errors, in the order in which they came", async () => {
+    const ids = Array.from({ length: 25 }, (_, i) => `older-${String(i).padStart(2, "0")}`);
+    listed(...ids.map((id) => row(id)));
+    ec2
+      .on(TerminateClientVpnConnectionsCommand)
+      .callsFake(({ ConnectionId }) => Promise.reject(new Error(ConnectionId)));
+    const { entry } = await askHandler();
+    const first = ids.slice(0, 10).map((id) => ({ connectionId: id, code: "Error", message: id }));
+    expect(entry.errors).toStrictEqual(first);
+  });
+
+  test("has at most a hundred ids in each list, and beside it how many there are", async () => {
+    const ids = Array.from({ length: 250 }, (_, i) => `older-${String(i).padStart(3, "0")}`);
+    listed(...ids.map((id) => row(id)));
+    ec2
+      .on(TerminateClientVpnConnectionsCommand)
+      .callsFake(({ ConnectionId }) => (ConnectionId < "older-120" ? Promise.reject(new Error("no")) : ENDED));
+    const { entry } = await askHandler();
+    expect(entry).toMatchObject({ terminatedCount: 130, notTerminatedCount: 120 });
+    expect(entry.terminated).toStrictEqual(ids.slice(120, 220));
+    expect(entry.notTerminated).toStrictEqual(ids.slice(0, 100));
+  });
+
+  test.each(["oops", undefined, null, 7, { code: "odd" }])("is written when the SDK throws %j", async (thrown) => {
+    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => Promise.reject(thrown));
+    const { response, entry } = await askHandler();
+    expect(response.allow).toBe(false);
+    expect(entry.errors).toStrictEqual([{ code: "Unknown", message: String(thrown) }]);
+  });
+});

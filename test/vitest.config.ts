@@ -1,6 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
+  // By default, it would be in a node_modules of the tests' own.
+  cacheDir: "../node_modules/.vite",
   test: {
     globalSetup: "global-setup.ts",
     // The handler is quiet about it where it runs: Lambda's runtimes are newer than Node 20.

@@ -58,7 +58,7 @@ describe("the build", () => {
     }
     const zip = readFileSync(`${DIST}function.zip`);
     expect(printed[0]).toContain(createHash("sha256").update(zip).digest("base64"));
-  });
+  }, 60_000);
 });
 
 describe("the steps that make the bundle small", () => {

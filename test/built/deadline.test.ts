@@ -78,13 +78,17 @@ describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
     expect(entry.errors.length).toBeLessThanOrEqual(10);
   });
 
-  test.each(CARRIED_OUT)("allows when EC2 ends twelve connections, but %s each time it says so", async (fault) => {
-    const username = `user whom EC2 ends, but ${fault}`;
-    for (let i = 0; i < 12; i++) ec2.addConnection({ username, connectionId: `${fault} ${i + 100}` });
-    const { response, log } = await lambda.invoke(connectEvent({ username }), { remaining: 10_000 });
-    expect(response).toStrictEqual(ALLOWED);
-    expect(log).toHaveLength(1);
-  });
+  test.each(CARRIED_OUT)(
+    "allows when EC2 ends twelve connections, but %s each time it says so",
+    async (fault) => {
+      const username = `user whom EC2 ends, but ${fault}`;
+      for (let i = 0; i < 12; i++) ec2.addConnection({ username, connectionId: `${fault} ${i + 100}` });
+      const invocation = await lambda.invoke(connectEvent({ username }), { remaining: 30_000 });
+      expect(invocation.response).toStrictEqual(ALLOWED);
+      checkUsualAnswer(invocation);
+    },
+    40_000,
+  );
 
   test("is on time when EC2 always has one more page", async () => {
     const invocation = await lambda.invoke(connectEvent({ username: "pages" }), { remaining: 3_000 });
@@ -92,10 +96,13 @@ describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
   });
 
   test("denies after more than 20 s, and in EC2's words, when EC2 throttles for the whole 30 s", async () => {
-    const invocation = await lambda.invoke(connectEvent({ username: "throttles" }), { remaining: 30_000 });
-    const { errors } = expectDenied(invocation, 29_500);
-    expect(invocation.durationMs).toBeGreaterThan(20_000);
-    expect(errors).toStrictEqual([{ code: "RequestLimitExceeded", message: "Request limit exceeded." }]);
+    const login = () => lambda.invoke(connectEvent({ username: "throttles" }), { remaining: 30_000 });
+    const invocations = await Promise.all([login(), login(), login(), login(), login()]);
+    for (const { durationMs } of invocations) expect(durationMs).toBeGreaterThan(20_000);
+    const errors = invocations.flatMap((invocation) => expectDenied(invocation, 29_500).errors);
+    expect(errors).toHaveLength(invocations.length);
+    // The last try has little time, and on a busy machine it may end before EC2 has said anything.
+    expect(errors).toContainEqual({ code: "RequestLimitExceeded", message: "Request limit exceeded." });
   }, 40_000);
 
   test.each<[string, InvokeOptions]>([

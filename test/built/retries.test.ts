@@ -12,6 +12,8 @@ const LONGEST = [250, 500, 1_000, 2_000, 4_000, 4_000];
 
 test.concurrent.each(["index.cjs", "paste.mjs"])(
   "dist/%s waits by chance between half and all of 250 ms, then twice as long each time, and 4 s at the most",
+  // Gaps that were measured while the machine was too busy with other tests are measured again.
+  { timeout: 60_000, retry: 2 },
   async (file) => {
     const ec2 = await new LoopbackEc2().start();
     const lambda = await Lambda.start(`${DIST}${file}`, ec2.env);
@@ -52,5 +54,4 @@ test.concurrent.each(["index.cjs", "paste.mjs"])(
       await ec2.close();
     }
   },
-  60_000,
 );

@@ -71,7 +71,7 @@ const CLIENT_VPN_WAITS_MS = 30_000; // for an answer, whatever the function's ow
 const RESERVE_MS = 1_000; // between the answer and the end of the time
 const SHORTEST_CALL_MS = 100; // with less time left, EC2 is not asked: it would hardly answer in time
 const ATTEMPT_TIMEOUT_MS = 5_000; // or half of the time left: one dead socket leaves time for another try
-const FIRST_RETRY_WAIT_MS = 250; // at most, which is enough after a lost connection; doubled each time, for a storm lasts
+const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; then doubled each time, as a storm lasts
 const LONGEST_RETRY_WAIT_MS = 4_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
@@ -82,10 +82,10 @@ const LOGGED_TEXT_LENGTH = 4_000; // characters of each text, for the same reaso
 /** EC2 has a filter for user names alone, and it knows letter case. Where it does not serve, all connections are read. */
 const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
 
-// Region, credentials and AWS_ENDPOINT_URL_EC2 come from the environment; ask() does the retries. No socket is kept:
-// Lambda freezes the process between two logins, and a socket may die meanwhile without a word.
-const agent = { keepAlive: false };
-const client = new EC2Client({ maxAttempts: 1, requestHandler: { httpAgent: agent, httpsAgent: agent } });
+// Region, credentials and AWS_ENDPOINT_URL_EC2 come from the environment; ask() does the retries, whatever AWS_RETRY_MODE
+// is. No socket is kept: Lambda freezes the process between two logins, and a socket may die meanwhile without a word.
+const requestHandler = { httpAgent: { keepAlive: false }, httpsAgent: { keepAlive: false } };
+const client = new EC2Client({ maxAttempts: 1, retryMode: "standard", requestHandler });
 
 /** What counts of a row in EC2's list; what EC2 does not say is empty. */
 type Connection = { id: string; user: string; establishedAt: string; status: string };
@@ -98,7 +98,7 @@ type Failure = { error: unknown; connectionId?: string };
 type Decision = Partial<Outcome> & { allow: boolean; reason: string; message: string; dryRun?: object };
 const allowed = (reason: string): Decision => ({ allow: true, reason, message: "" });
 const denied = (reason: string, message: string): Decision => ({ allow: false, reason, message });
-const failed = ON_FAILURE === "allow" ? allowed : denied;
+const onFailure = ON_FAILURE === "allow" ? allowed : denied;
 
 /**
  * Decides about one new VPN connection, and ends the user's older ones.
@@ -110,7 +110,7 @@ const failed = ON_FAILURE === "allow" ? allowed : denied;
 export const handler = (async (event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> => {
   const startedAt = performance.now();
   const { allow, reason, message, dryRun, ...outcome } = await decide(event, context).catch((error: unknown) => ({
-    ...failed("an unexpected error", NOT_LOOKED_UP),
+    ...(DRY_RUN ? allowed : onFailure)("an unexpected error", NOT_LOOKED_UP),
     errors: [{ error }],
   }));
   const text = (field: string) => (isObject(event) && typeof event[field] === "string" ? cut(event[field]) : "");
@@ -137,7 +137,7 @@ async function decide(event: unknown, context: Partial<Context> | undefined): Pr
   const own = connections.find(({ id }) => id === login.connectionId);
   const others = connections.filter((one) => one !== own && ["", login.user].includes(one.user) && !hasEnded(one));
   // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
-  // may have passed the filter too: then neither allowing nor terminating would be right.
+  // may have passed the filter too: then such a row may be anybody's.
   const unnamed = others.find(({ user }) => user === "");
   if (unnamed && (!CAN_FILTER || /[*?]/.test(login.user))) {
     errors.push({ error: unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${unnamed.id}, which may be anybody's`) });
@@ -147,8 +147,8 @@ async function decide(event: unknown, context: Partial<Context> | undefined): Pr
   const outcome = await terminateAll(login.endpointId, DRY_RUN ? [] : excess, deadline);
 
   let decision = allowed(excess.length > 0 ? "older connections terminated" : "no older connections");
-  if (outcome.errors.length > 0) decision = failed("older connections could not be terminated", NOT_TERMINATED);
-  if (errors.length > 0) decision = failed("older connections could not be looked up", NOT_LOOKED_UP);
+  if (outcome.errors.length > 0) decision = onFailure("older connections could not be terminated", NOT_TERMINATED);
+  if (errors.length > 0) decision = onFailure("older connections could not be looked up", NOT_LOOKED_UP);
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
   if (!DRY_RUN) return { ...decision, ...done };
   const dryRun = { decision: wordFor(decision.allow), ...listed("terminated", excess) };
@@ -182,20 +182,21 @@ export const sweep = (async (event: unknown, context?: Partial<Context>): Promis
   const endpointId = isObject(event) ? event["endpoint-id"] : undefined;
   if (wrongSettings.length > 0) throw new Error(wrongSettings.join("; "));
   if (typeof endpointId !== "string" || endpointId === "") {
-    throw new Error(`invalid input: endpoint-id: expected a non-empty string, got ${inspect(endpointId)}`);
+    throw new Error(`invalid input: endpoint-id: expected a non-empty string, got ${cut(inspect(endpointId))}`);
   }
   const deadline = deadlineOf(context);
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
   if (isLate) errors.push({ error: noTimeLeft() });
-  // What is too old among the connections that could be read is so among all of them.
+  // Where not all could be read, what is too old among the others is so all the more.
   const excess = isLate ? [] : excessOfEachUser(connections);
   const outcome = await terminateAll(endpointId, DRY_RUN ? [] : excess, deadline);
 
   const active = connections.filter((one) => !hasEnded(one));
   const found = { active: active.length, unnamed: active.filter(({ user }) => user === "").length };
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  log(startedAt, true, { endpointId, ...found, dryRun: DRY_RUN ? listed("terminated", excess) : undefined }, done);
+  const dryRun = DRY_RUN ? listed("terminated", excess) : undefined;
+  log(startedAt, true, { endpointId: cut(endpointId), ...found, dryRun }, done);
   const [failure] = done.errors;
   if (failure) throw errorNamed("IncompleteSweep", `${cut(String(failure.error))}; see the log entry`);
   return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated };
@@ -208,7 +209,7 @@ const comparable = (name: string) => (IGNORE_USERNAME_CASE ? name.toLowerCase() 
 function filtersFor(user: string) {
   if (!CAN_FILTER) return undefined;
   // EC2's filters read * and ? as wildcards and \ as their escape. Whether this API does so is not documented, so the
-  // filter gets both readings of the name, and excessOfUser() keeps only the user's own rows.
+  // filter gets both readings of the name, and decide() keeps only the user's own rows.
   const escaped = user.replace(/[*?\\]/g, "\\$&");
   return [{ Name: "username", Values: [...new Set([user, escaped])] }];
 }
@@ -230,7 +231,7 @@ async function lookUp(ClientVpnEndpointId: string, Filters: ReturnType<typeof fi
         checkEndpoint(row.ClientVpnEndpointId, ClientVpnEndpointId);
         const one = toConnection(row);
         if (one.id !== "") connections.set(one.id, one);
-        // It may be one of the others: it must not count as one more.
+        // It may be one that is listed with its id too, and so not one more.
         else if (!hasEnded(one)) errors.push({ error: unexpectedAnswer("EC2 gave a connection without its id") });
       }
       NextToken = page.NextToken;
@@ -243,9 +244,8 @@ async function lookUp(ClientVpnEndpointId: string, Filters: ReturnType<typeof fi
   return { connections: [...connections.values()], errors };
 }
 
-function checkEndpoint(answeredFor: string | undefined, endpointId: string): void {
-  if (!answeredFor || answeredFor === endpointId) return;
-  throw unexpectedAnswer(`EC2 answered for another endpoint, ${answeredFor}`);
+function checkEndpoint(actual: string | undefined, expected: string): void {
+  if (actual && actual !== expected) throw unexpectedAnswer(`EC2 answered for another endpoint, ${actual}`);
 }
 
 function toConnection(row: ClientVpnConnection): Connection {
@@ -255,7 +255,7 @@ function toConnection(row: ClientVpnConnection): Connection {
   return { id, user, establishedAt: /^\d{4}-/.test(time) ? time : "", status: Status?.Code ?? "" };
 }
 
-/** EC2 lists a connection for an hour after its end. Whatever else it may say of one, that may still be connected. */
+/** EC2 lists a connection for an hour after its end. One with any other status, or none, may still be connected. */
 const hasEnded = ({ status }: { status: string }) => status === "terminating" || status === "terminated";
 
 /** Within a second the id decides, so that handler and sweep do the same each time. */
@@ -320,13 +320,13 @@ async function terminate(ClientVpnEndpointId: string, ConnectionId: string, dead
   }
 }
 
-/** On the clock of performance.now(), in ms. A list of connections that is older than a login takes ends nobody. */
+/** On the clock of performance.now(), in ms. Never more than 30 s, for a sweep too: an older list ends nobody. */
 function deadlineOf(context: Partial<Context> | undefined): number {
   const remaining = context?.getRemainingTimeInMillis?.() ?? CLIENT_VPN_WAITS_MS;
   return performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS;
 }
 
-const isOver = (deadline: number) => deadline - performance.now() < SHORTEST_CALL_MS;
+const isOver = (deadline: number) => !(deadline - performance.now() >= SHORTEST_CALL_MS); // also where it is no number
 
 /**
  * Asks EC2 until it answers, until it says what will not get better, or until the time is over. The SDK's own retries give
@@ -400,13 +400,13 @@ const listed = (name: string, ids: string[]) => ({ [name]: ids.slice(0, LOGGED_I
 function described(error: unknown): { code: string; message: string } {
   if (!(error instanceof Error)) return { code: "Unknown", message: cut(String(error)) };
   const code = "code" in error && typeof error.code === "string" ? error.code : error.name;
-  return { code, message: cut(error.message) };
+  return { code: cut(String(code)), message: cut(String(error.message)) };
 }
 
 /** Returns what an environment variable is set to, or its default; notes where that is none of what is allowed. */
-function setting(name: string, byDefault: string, allowed: RegExp, expected: string): string {
+function setting(name: string, byDefault: string, pattern: RegExp, expected: string): string {
   const value = process.env[name] || byDefault;
-  if (!allowed.test(value)) wrongSettings.push(`wrong setting: ${name}: expected ${expected}, got ${inspect(value)}`);
+  if (!pattern.test(value)) wrongSettings.push(`wrong setting: ${name}: expected ${expected}, got ${inspect(value)}`);
   return value;
 }
 

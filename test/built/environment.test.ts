@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
-import { expectValidAnswer } from "../helpers/answers.ts";
+import { THROTTLED } from "../ec2/faults.ts";
+import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
 import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST } from "../helpers/lambda.ts";
@@ -44,6 +45,17 @@ describe("the environment", () => {
     expect(String(log[0]?.message[0])).toMatch(code);
     expect(durationMs).toBeGreaterThan(1_000);
     expect(durationMs - lateMs).toBeLessThan(2_000);
+  });
+
+  test("with the SDK's adaptive retries changes nothing: throttling does not cost the next login", async () => {
+    const env = { ...ec2.env, AWS_RETRY_MODE: "adaptive", AWS_MAX_ATTEMPTS: "7" };
+    const other = await builtForTest(env);
+    ec2.fail("DescribeClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
+    const throttled = await other.invoke(connectEvent(), { remaining: 4_000 });
+    expect(throttled.response.allow).toBe(false);
+    expect(ec2.requests.length).toBeGreaterThan(2);
+    ec2.reset();
+    expect((await other.invoke(connectEvent(), { remaining: 2_500 })).response).toStrictEqual(ALLOWED);
   });
 
   test("is left alone: nothing of a login keeps the process alive", async () => {

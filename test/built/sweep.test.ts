@@ -48,9 +48,9 @@ function swept(active: number, ...terminated: (string | undefined)[]) {
 }
 
 /** Sweeps where that cannot be completed, and takes the one log entry. */
-async function failingSweep(remaining = 60_000) {
+async function failingSweep(remaining = 60_000, input: unknown = INPUT) {
   const startedAt = performance.now();
-  const { message, invocation } = await sweepThatThrows(lambda, INPUT, { remaining });
+  const { message, invocation } = await sweepThatThrows(lambda, input, { remaining });
   // As its caller sees it: an event loop that is blocked sends no answer either.
   const seenMs = performance.now() - startedAt;
   const { log, durationMs, lateMs } = invocation;
@@ -300,7 +300,7 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
     ec2.fail("DescribeClientVpnConnections", "endless", Number.POSITIVE_INFINITY);
     const { entry } = await failingSweep(1_600);
-    expect(entry).toMatchObject({ active: 2, terminated: [] });
+    expect(entry).toMatchObject({ active: 2, terminated: [], notTerminated: [] });
     expect(statuses(rows)).toStrictEqual(["active", "active"]);
   });
 
@@ -322,6 +322,14 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     });
     expect(statuses(rows)).toStrictEqual(["active", "active", "terminated", "active"]);
   });
+});
+
+test("input of 1 MB makes no log entry and no error of that size", async () => {
+  const endpointId = "x".repeat(1_000_000);
+  const { entry } = await failingSweep(30_000, { "endpoint-id": endpointId });
+  expect(JSON.stringify(entry).length).toBeLessThan(10_000);
+  const thrown = await sweepThatThrows(lambda, { "endpoint-id": [endpointId] }, {});
+  expect(thrown.message.length).toBeLessThan(10_000);
 });
 
 test.each([

@@ -1,5 +1,5 @@
 import { DescribeClientVpnConnectionsCommand, TerminateClientVpnConnectionsCommand } from "@aws-sdk/client-ec2";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { handler } from "../../src/handler.ts";
 import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
 import { connectEvent } from "../helpers/events.ts";
@@ -47,7 +47,7 @@ describe("the deadline", () => {
     expect(entry).toMatchObject({ notTerminatedCount: 40, errorCount: 10 });
   });
 
-  test.each([-1, 0, 500, 1_000, 1_050])("denies at once when only %d ms remain", async (remaining) => {
+  test.each([-1, 0, 500, 1_000, 1_050, Number.NaN])("denies at once when only %d ms remain", async (remaining) => {
     const { response, entry } = await timed({ getRemainingTimeInMillis: () => remaining });
     expect(response.allow).toBe(false);
     expect(ec2.calls()).toHaveLength(0);
@@ -61,9 +61,20 @@ describe("the deadline", () => {
   });
 });
 
-test("answers when the context's clock fails", async () => {
+describe("a context whose clock fails", () => {
   const getRemainingTimeInMillis = () => JSON.parse("no clock");
-  const response = await handler(connectEvent(), { getRemainingTimeInMillis });
-  expectValidAnswer(response);
-  expect(response.allow).toBe(false);
+
+  test("is answered with a denial", async () => {
+    const response = await handler(connectEvent(), { getRemainingTimeInMillis });
+    expectValidAnswer(response);
+    expect(response.allow).toBe(false);
+  });
+
+  test.each([{ DRY_RUN: "true" }, { ON_FAILURE: "allow" }])("keeps nobody out with %j", async (settings) => {
+    for (const [name, value] of Object.entries(settings)) vi.stubEnv(name, value);
+    vi.resetModules();
+    const { handler } = await import("../../src/handler.ts");
+    expect(await handler(connectEvent(), { getRemainingTimeInMillis })).toStrictEqual(ALLOWED);
+    expect(JSON.parse(error.mock.calls[0]?.[0])).toMatchObject({ reason: "an unexpected error", errorCount: 1 });
+  });
 });

@@ -43,9 +43,13 @@ describe("the log entry", () => {
     expect(entry.username).toBe(username);
   });
 
-  test("cuts a message of EC2 that is endless, and a list of errors that is", async () => {
+  test.each([
+    ["a message", { message: "x".repeat(1_000_000) }],
+    ["a code", { name: "x".repeat(1_000_000) }],
+    ["a message that is no text", { message: Array.from({ length: 100_000 }, () => "x") }],
+  ])("cuts %s of EC2 that is endless, and a list of errors that is", async (_, fields) => {
     listed(...Array.from({ length: 30 }, (_, i) => row(`older-${i}`)));
-    ec2.on(TerminateClientVpnConnectionsCommand).rejects(new Error("x".repeat(1_000_000)));
+    ec2.on(TerminateClientVpnConnectionsCommand).rejects(Object.assign(new Error("no"), fields));
     const { entry } = await askHandler();
     expect(entry.notTerminated).toHaveLength(30);
     expect(entry.errors).toHaveLength(10);

@@ -302,11 +302,21 @@ async function main(folder, print) {
   print(`\nSHA-256 of function.zip in base64, as Lambda shows it (CodeSha256):\n${sha256}`);
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+function readArguments() {
   try {
     const options = { quiet: { type: /** @type {const} */ ("boolean"), default: false } };
     const { values, positionals } = parseArgs({ allowPositionals: true, options });
-    await main(resolve(positionals[0] ?? join(ROOT, "dist")), values.quiet ? () => {} : console.log);
+    const [folder, ...more] = positionals;
+    if (more.length === 0) return { folder, quiet: values.quiet };
+  } catch {}
+  console.error("usage: npm run build [-- folder] [--quiet]");
+  process.exit(2);
+}
+
+if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const { folder, quiet } = readArguments();
+  try {
+    await main(resolve(folder ?? join(ROOT, "dist")), quiet ? () => {} : console.log);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 1;

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -59,6 +59,12 @@ describe("the build", () => {
     const zip = readFileSync(`${DIST}function.zip`);
     expect(printed[0]).toContain(createHash("sha256").update(zip).digest("base64"));
   }, 60_000);
+});
+
+test.each([[["--bogus"]], [["one", "two"]]])("the build says how it is used when it is given %j", (args) => {
+  const script = fileURLToPath(new URL("../../build.mjs", import.meta.url));
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], { cwd: folder, encoding: "utf8" });
+  expect([status, stdout, stderr]).toStrictEqual([2, "", "usage: npm run build [-- folder] [--quiet]\n"]);
 });
 
 describe("the steps that make the bundle small", () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import vm from "node:vm";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { STACK, stackTemplate } from "../../build.mjs";
+import { type Fault, REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
@@ -85,7 +86,34 @@ describe("the code in the template", () => {
     expect(log).toMatchObject([{ level: "info", message: [{ dryRun: { decision: "allow" } }] }]);
     expect(older.status).toBe("active");
   });
+
+  test.each<[filtered: string, stack: Stack, fault: Fault | undefined, expected: boolean]>([
+    ["finds what ON_FAILURE=allow let in unchecked", onFailure("allow"), REFUSED, true],
+    ["finds what a dry run let in unchecked", withAll, REFUSED, true],
+    ["leaves out a denial, which Client VPN counts", byDefault, REFUSED, false],
+    ["leaves out a login that was checked", onFailure("allow"), undefined, false],
+  ])("writes log entries of which the metric filter %s", async (_, stack, fault, expected) => {
+    const { FilterPattern } = propertiesOf(withAll, "UncheckedLogin");
+    if (fault) ec2.fail("DescribeClientVpnConnections", fault);
+    const lambda = await start(stack, "Handler");
+    const { log } = await lambda.invoke(connectEvent({ "common-name": "alice" }));
+    expect(log.map(({ message }) => matches(String(FilterPattern), message[0]))).toStrictEqual([expected]);
+  });
 });
+
+function onFailure(OnFailure: string): Stack {
+  return createStack(template, { ...ONLY_WHAT_IS_NEEDED, OnFailure });
+}
+
+/** Reads a CloudWatch Logs filter pattern, `{ $.message.field = "text" && $.message.field > 1 }`, as far as it is used. */
+function matches(pattern: string, entry: unknown): boolean {
+  const [, conditions = ""] = /^\{ (.+) \}$/.exec(pattern) ?? [];
+  return conditions.split(" && ").every((condition) => {
+    const [, field = "", sign, value = ""] = /^\$\.message\.(\w+) (=|>) (.+)$/.exec(condition) ?? [];
+    const actual = Object(entry)[field];
+    return sign === "=" ? actual === JSON.parse(value) : sign === ">" && actual > JSON.parse(value);
+  });
+}
 
 describe("the build of the template", () => {
   const PLACE = "ZipFile: THE_CODE";

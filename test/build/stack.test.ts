@@ -279,14 +279,14 @@ describe("the alarms", () => {
 
   test("are not there without a topic to tell", () => {
     expect(propertiesByType(byDefault, ALARM)).toStrictEqual({});
+    expect(propertiesByType(byDefault, /MetricFilter/)).toStrictEqual({});
   });
 
-  test("watch denials, each failure of the handler, and a sweep that fails or does not run", () => {
-    const alarm = (namespace: string, metric: string, dimension: [name: string, value: string], threshold: number) => ({
+  test("watch denials, logins let in unchecked, each failure of the handler, and a sweep that fails or does not run", () => {
+    const alarm = (namespace: string, metric: string, threshold: number) => ({
       AlarmDescription: expect.stringContaining(ENDPOINT_ID),
       Namespace: namespace,
       MetricName: metric,
-      Dimensions: [{ Name: dimension[0], Value: dimension[1] }],
       Statistic: "Sum",
       Period: 300,
       EvaluationPeriods: 1,
@@ -295,11 +295,26 @@ describe("the alarms", () => {
       TreatMissingData: "notBreaching",
       AlarmActions: [TOPIC],
     });
-    const ofTheHandler = (metric: string, threshold = 1) =>
-      alarm("AWS/ClientVPN", `ClientConnectHandler${metric}`, ["Endpoint", ENDPOINT_ID], threshold);
-    const ofTheSweep = (metric: string, threshold: number) =>
-      alarm("AWS/Lambda", metric, ["FunctionName", "<Sweep>"], threshold);
+    const ofTheHandler = (metric: string, threshold = 1) => ({
+      ...alarm("AWS/ClientVPN", `ClientConnectHandler${metric}`, threshold),
+      Dimensions: [{ Name: "Endpoint", Value: ENDPOINT_ID }],
+    });
+    const ofTheSweep = (metric: string, threshold: number) => ({
+      ...alarm("AWS/Lambda", metric, threshold),
+      Dimensions: [{ Name: "FunctionName", Value: "<Sweep>" }],
+    });
+    const UNCHECKED = { namespace: "ClientVPNSessionHandler", metric: "client-vpn-unchecked-logins" };
+    expect(propertiesByType(withAll, /MetricFilter/)).toStrictEqual({
+      UncheckedLogin: {
+        LogGroupName: "<HandlerLog>",
+        FilterPattern: expect.any(String),
+        MetricTransformations: [
+          { MetricNamespace: UNCHECKED.namespace, MetricName: UNCHECKED.metric, MetricValue: "1" },
+        ],
+      },
+    });
     expect(propertiesByType(withAll, ALARM)).toStrictEqual({
+      UncheckedLogins: alarm(UNCHECKED.namespace, UNCHECKED.metric, 3),
       Denials: ofTheHandler("DeniedConnections", 3),
       Timeouts: ofTheHandler("Timeouts"),
       InvalidResponses: ofTheHandler("InvalidResponses"),

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { HANDLER, STACK } from "../../build.mjs";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED, entryOfTerminated } from "../helpers/answers.ts";
-import { builtForTest, useEc2 } from "../helpers/built.ts";
+import { builtForTest, callsTo, useEc2 } from "../helpers/built.ts";
 import { runCommand } from "../helpers/command.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./cloudformation.ts";
@@ -43,17 +43,22 @@ test("the policy to paste allows what the stack's role allows on the endpoint", 
   ]);
 });
 
-test("the test event is a request like Client VPN's, ends nobody and leaves no errors in the log", async () => {
-  const older = ec2.addConnection();
-  const block = blocksOf("json").find((text) => text.includes("schema-version")) ?? "";
-  const event = JSON.parse(block.replace("ENDPOINT_ID", ENDPOINT_ID));
-  expect(Object.keys(event)).toStrictEqual(Object.keys(connectEvent()));
-  const lambda = await builtForTest(ec2.env);
-  const { response, log } = await lambda.invoke(event);
-  expect(response).toStrictEqual(ALLOWED);
-  expect(log[0]?.message[0]).toContain('"errors":[]');
-  expect(older.status).toBe("active");
-});
+test.each(["username", "common-name"])(
+  "the test event is a request like Client VPN's, asks EC2, ends nobody and leaves no errors in the log: %s",
+  async (IDENTITY) => {
+    const older = ec2.addConnection({ commonName: "alice" });
+    const block = blocksOf("json").find((text) => text.includes("schema-version")) ?? "";
+    const event = JSON.parse(block.replace("ENDPOINT_ID", ENDPOINT_ID));
+    expect(Object.keys(event)).toStrictEqual(Object.keys(connectEvent()));
+    const lambda = await builtForTest({ ...ec2.env, IDENTITY, DRY_RUN: "true" });
+    const { response, log } = await lambda.invoke(event);
+    expect(response).toStrictEqual(ALLOWED);
+    expect(callsTo(ec2)).toStrictEqual(["Describe"]);
+    const [, reason = ""] = /The log entry has to have `"reason": "([^"]*)"`/.exec(readme) ?? [];
+    expect(JSON.parse(String(log[0]?.message[0]))).toMatchObject({ reason, errors: [] });
+    expect(older.status).toBe("active");
+  },
+);
 
 test("the queries use fields that the log entries have", () => {
   const fields = [
@@ -66,7 +71,9 @@ test("the queries use fields that the log entries have", () => {
 });
 
 test("the parameters, outputs and scripts that the README names are there", () => {
-  const named = [...readme.matchAll(/\b([A-Z][A-Za-z]+)=\w/g)].map(([, name = ""]) => name);
+  const named = [...readme.matchAll(/(?<!--client-connect-options )\b([A-Z][A-Za-z]+)=\w/g)].map(
+    ([, name = ""]) => name,
+  );
   expect(named).toContain("DryRun");
   expect(Object.keys(template.Parameters)).toStrictEqual(
     expect.arrayContaining(named.filter((name) => /[a-z]/.test(name))),

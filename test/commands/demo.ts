@@ -51,7 +51,7 @@ ${JSON.stringify(phone.response)}`);
   await lambda.sweep({ "endpoint-id": ec2.endpointId });
   console.log(`
 Her tablet and a stranger who has her password connect in the same moment. EC2 lists neither yet, so ${both} are allowed.
-A minute later at most, the scheduled sweep ends all of alice's connections but the newest:`);
+Within a minute or two, the scheduled sweep ends all of alice's connections but the newest:`);
   showConnections();
 
   ec2.fail("DescribeClientVpnConnections", REFUSED);

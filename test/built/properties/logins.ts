@@ -31,8 +31,8 @@ interface SeenLogin extends Timed {
   /** Those in an answer that was sent whole. */
   shown: Set<Connection>;
   isNewerThanOwn: (row: Connection) => boolean;
-  /** Whether EC2 tells the time of every connection. */
-  isTimeTold: boolean;
+  /** Whether EC2 tells the id and the time of every connection: else it may not say which row is the new one's. */
+  isOwnTold: boolean;
 }
 
 const RULES: Rules<SeenLogin> = {
@@ -46,8 +46,8 @@ const RULES: Rules<SeenLogin> = {
     }
   },
 
-  "nothing newer than the new connection is ended"({ ended, isNewerThanOwn, isTimeTold }) {
-    if (!isTimeTold) return;
+  "nothing newer than the new connection is ended"({ ended, isNewerThanOwn, isOwnTold }) {
+    if (!isOwnTold) return;
     for (const row of ended) {
       assert.ok(!isNewerThanOwn(row), `ended ${row.connectionId}, which is newer than the new connection`);
     }
@@ -96,7 +96,7 @@ async function see({ ec2, lambda, limit, identity }: Lane, oneCase: LoginCase, t
     ended,
     shown: ec2.shown,
     isNewerThanOwn,
-    isTimeTold: !hasInLookUp(oneCase, "without connectionEstablishedTime"),
+    isOwnTold: !hasInLookUp(oneCase, "without connectionId", "without connectionEstablishedTime"),
   };
 }
 

@@ -10,7 +10,7 @@ describe("one session per user", () => {
   test("ends alice's older connection, leaves bob's alone, and allows", async () => {
     const laptop = ec2.addConnection();
     const bob = ec2.addConnection({ username: "bob" });
-    ec2.addConnection({ connectionId: CONNECTION_ID });
+    ec2.addConnection({ connectionId: CONNECTION_ID, establishedAt: new Date() });
     const { response, entry } = await askHandler(connectEvent());
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses(ec2.connections)).toStrictEqual(["terminated", "active", "active"]);

@@ -7,7 +7,7 @@ export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 
 interface Measured {
   durationMs: number;
-  /** How late timers fired meanwhile, in ms and at most: what a busy machine adds to any deadline. */
+  /** How late timers fired meanwhile, in ms and in all: what a busy machine adds to any deadline. */
   lateMs: number;
   /** What was written to the console. */
   log: { level: string; message: unknown[] }[];

@@ -31,7 +31,7 @@ describe("a login, whatever the event is", () => {
 function testRules<Case, Seen>(property: Property<Case, Seen>, runs: number, happens: string[], often: number): void {
   const options = { runs, seed: SEED };
   const rules = Object.entries(property.rules);
-  const broken = new Set<string>();
+  const broken = new Map<string, unknown>();
   let tally: Tally = {};
 
   beforeAll(async () => {
@@ -40,8 +40,8 @@ function testRules<Case, Seen>(property: Property<Case, Seen>, runs: number, hap
       (seen) => {
         try {
           check(seen);
-        } catch {
-          broken.add(rule);
+        } catch (error) {
+          broken.set(rule, error);
         }
       },
     ]);
@@ -53,7 +53,7 @@ function testRules<Case, Seen>(property: Property<Case, Seen>, runs: number, hap
     async (rule, check) => {
       // Once more with this rule alone, for the smallest case that breaks it.
       if (broken.has(rule)) await tryCases(lanes, { ...property, rules: { [rule]: check } }, options);
-      expect(broken).not.toContain(rule);
+      expect(broken.get(rule)).toBe(undefined);
     },
     120_000,
   );

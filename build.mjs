@@ -309,7 +309,7 @@ function readArguments() {
     const [folder, ...more] = positionals;
     if (more.length === 0) return { folder, quiet: values.quiet };
   } catch {}
-  console.error("usage: npm run build [-- folder] [--quiet]");
+  console.error("usage: npm run build [-- [folder] [--quiet]]");
   process.exit(2);
 }
 

@@ -188,7 +188,7 @@ export const sweep = (async (event: unknown, context?: Partial<Context>): Promis
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
   if (isLate) errors.push({ error: noTimeLeft() });
-  // Where not all could be read, what is too old among the others is so all the more.
+  // Where not all could be read, what is too old among those that could is too old among all.
   const excess = isLate ? [] : excessOfEachUser(connections);
   const outcome = await terminateAll(endpointId, DRY_RUN ? [] : excess, deadline);
 
@@ -231,7 +231,7 @@ async function lookUp(ClientVpnEndpointId: string, Filters: ReturnType<typeof fi
         checkEndpoint(row.ClientVpnEndpointId, ClientVpnEndpointId);
         const one = toConnection(row);
         if (one.id !== "") connections.set(one.id, one);
-        // It may be one that is listed with its id too, and so not one more.
+        // It may be a second row of one that is listed with its id, so it is not counted as one more.
         else if (!hasEnded(one)) errors.push({ error: unexpectedAnswer("EC2 gave a connection without its id") });
       }
       NextToken = page.NextToken;

@@ -64,7 +64,7 @@ describe("the build", () => {
 test.each([[["--bogus"]], [["one", "two"]]])("the build says how it is used when it is given %j", (args) => {
   const script = fileURLToPath(new URL("../../build.mjs", import.meta.url));
   const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], { cwd: folder, encoding: "utf8" });
-  expect([status, stdout, stderr]).toStrictEqual([2, "", "usage: npm run build [-- folder] [--quiet]\n"]);
+  expect([status, stdout, stderr]).toStrictEqual([2, "", "usage: npm run build [-- [folder] [--quiet]]\n"]);
 });
 
 describe("the steps that make the bundle small", () => {

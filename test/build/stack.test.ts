@@ -314,7 +314,7 @@ describe("the alarms", () => {
       },
     });
     expect(propertiesByType(withAll, ALARM)).toStrictEqual({
-      UncheckedLogins: alarm(UNCHECKED.namespace, UNCHECKED.metric, 3),
+      UncheckedLogins: alarm(UNCHECKED.namespace, UNCHECKED.metric, 1),
       Denials: ofTheHandler("DeniedConnections", 3),
       Timeouts: ofTheHandler("Timeouts"),
       InvalidResponses: ofTheHandler("InvalidResponses"),

@@ -14,6 +14,7 @@ import { connectEvent } from "../helpers/events.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";
 
 const ec2 = new LoopbackEc2();
+const BUILD = fileURLToPath(new URL("../../build.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
 
 beforeAll(async () => {
@@ -27,9 +28,8 @@ afterAll(async () => {
 
 /** Builds once more, elsewhere on earth, and returns what the build printed. */
 function build(name: string, timeZone: string): string {
-  const script = fileURLToPath(new URL("../../build.mjs", import.meta.url));
   const env = { ...process.env, TZ: timeZone };
-  return execFileSync(process.execPath, [script, join(folder, name)], { cwd: tmpdir(), env, encoding: "utf8" });
+  return execFileSync(process.execPath, [BUILD, join(folder, name)], { cwd: tmpdir(), env, encoding: "utf8" });
 }
 
 async function expectOneSessionPerUser(file: string): Promise<void> {
@@ -62,8 +62,7 @@ describe("the build", () => {
 });
 
 test.each([[["--bogus"]], [["one", "two"]]])("the build says how it is used when it is given %j", (args) => {
-  const script = fileURLToPath(new URL("../../build.mjs", import.meta.url));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], { cwd: folder, encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [BUILD, ...args], { cwd: folder, encoding: "utf8" });
   expect([status, stdout, stderr]).toStrictEqual([2, "", "usage: npm run build [-- [folder] [--quiet]]\n"]);
 });
 

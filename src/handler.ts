@@ -1,8 +1,8 @@
 /**
  * AWS Client VPN session handler: one connection for each user, or as many as is set, and the newest win.
  *
- * `handler` is asked by Client VPN about each new connection. It looks up the older connections of the same user on the
- * same endpoint, terminates them and allows the new one; what it cannot find out or terminate, it answers with a denial.
+ * `login` answers Client VPN about each new connection: it looks up the older ones of the same user on the same endpoint,
+ * terminates them and allows the new one; what it cannot find out or terminate, it answers with a denial.
  * `sweep` runs on a schedule, for connections of the same moment: all are allowed, as none can see the others yet.
  */
 
@@ -14,7 +14,7 @@ import {
   EC2Client,
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
-import type { Context, Handler } from "aws-lambda";
+import type { Context } from "aws-lambda";
 
 /** What Client VPN sends, schema v3 (administrator guide, "Connection authorization"), as far as it is looked at. */
 export interface ClientConnectRequest {
@@ -37,7 +37,10 @@ export interface ClientConnectResponse {
   "schema-version": "v3";
 }
 
-/** What {@link sweep} found and did. */
+/** What asks for a sweep of the endpoint with this id. Client VPN's request has no such field. */
+export type SweepRequest = { sweep: string };
+
+/** What a sweep found and did. */
 export interface SweepResult {
   "endpoint-id": string;
   /** How many connections were active when it looked. */
@@ -49,8 +52,7 @@ export interface SweepResult {
 }
 
 /** What a denied user reads. EC2's own words stay in the log: they name roles and accounts. */
-const WRONG_SETTING =
-  "The VPN's check of your connection is not set up correctly. Please contact your VPN administrator.";
+const WRONG_SETTING = "The VPN's connection check is not set up correctly. Please contact your VPN administrator.";
 const INVALID_REQUEST = "The VPN could not read this connection request. Please contact your VPN administrator.";
 const NOT_LOOKED_UP =
   "The VPN could not check whether you are connected from elsewhere. Please try again in a minute. " +
@@ -59,13 +61,22 @@ const NOT_TERMINATED =
   "An older VPN connection of yours could not be ended. Disconnect your other devices and try again in a minute. " +
   "If this happens again, contact your VPN administrator.";
 
-/** What is wrong with the settings. While something is, everybody is denied, so that the first test shows it. */
-const wrongSettings: string[] = [];
-const MAX_CONNECTIONS_PER_USER = Number(setting("MAX_CONNECTIONS_PER_USER", "1", /^[1-9]\d*$/, "an integer from 1"));
-const ON_FAILURE = setting("ON_FAILURE", "deny", /^(deny|allow)$/, "deny or allow");
-const IDENTITY = setting("IDENTITY", "username", /^(username|common-name)$/, "username or common-name");
-const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE", "false", /^(true|false)$/, "true or false") === "true";
-const DRY_RUN = setting("DRY_RUN", "false", /^(true|false)$/, "true or false") === "true";
+/** The environment variables. While one has a value that it cannot have, everybody is denied: the first test shows it. */
+const SETTINGS = {
+  MAX_CONNECTIONS_PER_USER: { byDefault: "1", pattern: /^[1-9]\d*$/, expected: "an integer from 1" },
+  ON_FAILURE: { byDefault: "deny", pattern: /^(deny|allow)$/, expected: "deny or allow" },
+  IDENTITY: { byDefault: "username", pattern: /^(username|common-name)$/, expected: "username or common-name" },
+  IGNORE_USERNAME_CASE: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
+  DRY_RUN: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
+};
+const setting = (name: keyof typeof SETTINGS) => process.env[name] || SETTINGS[name].byDefault;
+const MAX_CONNECTIONS_PER_USER = Number(setting("MAX_CONNECTIONS_PER_USER"));
+const IDENTITY = setting("IDENTITY");
+const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE") === "true";
+const DRY_RUN = setting("DRY_RUN") === "true";
+const wrongSettings = Object.entries(SETTINGS)
+  .filter(([name, { byDefault, pattern }]) => !pattern.test(process.env[name] || byDefault))
+  .map(([name, { expected }]) => `wrong setting: ${name}: expected ${expected}, got ${inspect(process.env[name])}`);
 
 const CLIENT_VPN_WAITS_MS = 30_000; // for an answer, whatever the function's own time-out is (administrator guide)
 const RESERVE_MS = 1_000; // between the answer and the end of the time
@@ -75,9 +86,7 @@ const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; the
 const LONGEST_RETRY_WAIT_MS = 4_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
-const LOGGED_ERRORS = 10; // at most, as CloudWatch cuts long log entries
-const LOGGED_IDS = 100; // of each list, for the same reason
-const LOGGED_TEXT_LENGTH = 4_000; // characters of each text, for the same reason
+const LOGGED = { errors: 10, ids: 100, characters: 4_000 }; // at most, as CloudWatch cuts long log entries
 
 /** EC2 has a filter for user names alone, and it knows letter case. Where it does not serve, all connections are read. */
 const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
@@ -87,32 +96,44 @@ const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
 const requestHandler = { httpAgent: { keepAlive: false }, httpsAgent: { keepAlive: false } };
 const client = new EC2Client({ maxAttempts: 1, retryMode: "standard", requestHandler });
 
+/** What counts of a request; `user` is the name that is compared, and empty where there is none. */
+type Request = { endpointId: string; connectionId: string; user: string };
 /** What counts of a row in EC2's list; what EC2 does not say is empty. */
 type Connection = { id: string; user: string; establishedAt: string; status: string };
 
-/** What became of the connections that were to be ended, by their ids. */
-type Outcome = { terminated: string[]; notTerminated: string[]; errors: Failure[] };
+/** What became of the connections that were to be ended; in a dry run, those that would have been. */
+type Outcome = Record<"terminated" | "notTerminated" | "wouldTerminate", Connection[]> & { errors: Failure[] };
 type Failure = { error: unknown; connectionId?: string };
+const NONE: Outcome = { terminated: [], notTerminated: [], wouldTerminate: [], errors: [] };
 
 /** The reason is for the administrator, the message for the user who is denied. */
-type Decision = Partial<Outcome> & { allow: boolean; reason: string; message: string; dryRun?: object };
-const allowed = (reason: string): Decision => ({ allow: true, reason, message: "" });
-const denied = (reason: string, message: string): Decision => ({ allow: false, reason, message });
-const onFailure = ON_FAILURE === "allow" ? allowed : denied;
+type Decision = { allow: boolean; reason: string; message: string; outcome: Outcome; dryRun?: object };
+const allowed = (reason: string, outcome = NONE) => ({ allow: true, reason, message: "", outcome });
+const denied = (reason: string, message: string, outcome = NONE) => ({ allow: false, reason, message, outcome });
+const failed = (reason: string, message: string, outcome: Outcome) =>
+  setting("ON_FAILURE") === "allow" ? allowed(reason, outcome) : denied(reason, message, outcome);
 
 /**
- * Decides about one new VPN connection, and ends the user's older ones.
+ * Sweeps the endpoint that the event's own field `sweep` names; without that field, answers a login.
  *
- * @param event the request; whatever is not a valid {@link ClientConnectRequest} is denied
- * @param context tells the remaining time in ms; without it, 30,000 ms are assumed
- * @returns the answer, at least 1,000 ms before that time is over. Never throws.
+ * @param event whatever is neither a {@link SweepRequest} nor a valid {@link ClientConnectRequest} is denied
+ * @param context tells the remaining time in ms; without it, 30,000 ms are assumed, and more are not used
+ * @returns the answer to a login, or what a sweep found and ended, at least 1,000 ms before that time is over
+ * @throws never for a login; a sweep, where its field or a setting is wrong, and after it did what it could, if not all
  */
-export const handler = (async (event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> => {
+export function handler(event: SweepRequest, context?: Partial<Context>): Promise<SweepResult>;
+export function handler(event: ClientConnectRequest, context?: Partial<Context>): Promise<ClientConnectResponse>;
+export function handler(event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse | SweepResult>;
+export function handler(event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse | SweepResult> {
+  return isObject(event) && Object.hasOwn(event, "sweep") ? sweep(event.sweep, context) : login(event, context);
+}
+
+/** Decides about one new connection, and ends the user's older ones. Never throws. */
+async function login(event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> {
   const startedAt = performance.now();
-  const { allow, reason, message, dryRun, ...outcome } = await decide(event, context).catch((error: unknown) => ({
-    ...(DRY_RUN ? allowed : onFailure)("an unexpected error", NOT_LOOKED_UP),
-    errors: [{ error }],
-  }));
+  const unexpected = (error: unknown) =>
+    inDryRun(failed("an unexpected error", NOT_LOOKED_UP, { ...NONE, errors: [{ error }] }));
+  const { allow, reason, message, outcome, dryRun } = await decide(event, context).catch(unexpected);
   const text = (field: string) => (isObject(event) && typeof event[field] === "string" ? cut(event[field]) : "");
   const names = { username: text("username"), commonName: text("common-name") };
   const ids = { endpointId: text("endpoint-id"), connectionId: text("connection-id") };
@@ -123,40 +144,20 @@ export const handler = (async (event: unknown, context?: Partial<Context>): Prom
     "posture-compliance-statuses": [],
     "schema-version": "v3",
   };
-}) satisfies Handler<unknown, ClientConnectResponse>;
-
-async function decide(event: unknown, context: Partial<Context> | undefined): Promise<Decision> {
-  if (wrongSettings.length > 0) return denied(wrongSettings.join("; "), WRONG_SETTING);
-  const login = validate(event);
-  if (typeof login === "string") return denied(login, INVALID_REQUEST);
-  // Two empty names are not the same user: taking them for one would end everybody's connection.
-  if (login.user === "") return allowed(`no ${IDENTITY} to compare`);
-
-  const deadline = deadlineOf(context);
-  const { connections, errors } = await lookUp(login.endpointId, filtersFor(login.user), deadline);
-  const own = connections.find(({ id }) => id === login.connectionId);
-  const others = connections.filter((one) => one !== own && ["", login.user].includes(one.user) && !hasEnded(one));
-  // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
-  // may have passed the filter too: then such a row may be anybody's.
-  const unnamed = others.find(({ user }) => user === "");
-  if (unnamed && (!CAN_FILTER || /[*?]/.test(login.user))) {
-    errors.push({ error: unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${unnamed.id}, which may be anybody's`) });
-  }
-  // Where it is not known who is connected, nobody is ended.
-  const excess = errors.length > 0 ? [] : excessOfUser(others, own);
-  const outcome = await terminateAll(login.endpointId, DRY_RUN ? [] : excess, deadline);
-
-  let decision = allowed(excess.length > 0 ? "older connections terminated" : "no older connections");
-  if (outcome.errors.length > 0) decision = onFailure("older connections could not be terminated", NOT_TERMINATED);
-  if (errors.length > 0) decision = onFailure("older connections could not be looked up", NOT_LOOKED_UP);
-  const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  if (!DRY_RUN) return { ...decision, ...done };
-  const dryRun = { decision: wordFor(decision.allow), ...listed("terminated", excess) };
-  return { ...allowed(`dry run: ${decision.reason}`), ...done, dryRun };
 }
 
-/** Returns what counts of a request, `user` empty where it has no name, or a sentence that says which field is wrong. */
-function validate(event: unknown) {
+/** Answers what needs no look at EC2, and has the rest checked. */
+async function decide(event: unknown, context?: Partial<Context>): Promise<Decision> {
+  if (wrongSettings.length > 0) return denied(wrongSettings.join("; "), WRONG_SETTING);
+  const request = validate(event);
+  if (typeof request === "string") return denied(request, INVALID_REQUEST);
+  // Two empty names are not the same user: taking them for one would end everybody's connection.
+  if (request.user === "") return allowed(`no ${IDENTITY} to compare`);
+  return inDryRun(await check(request, deadlineOf(context)));
+}
+
+/** Returns what counts of a request, or a sentence that says which field is wrong. */
+function validate(event: unknown): Request | string {
   if (!isObject(event)) return `invalid request: expected a JSON object, got ${inspect(event)}`;
   const { "schema-version": version, "connection-id": connectionId, "endpoint-id": endpointId } = event;
   const name = event[IDENTITY] ?? "";
@@ -169,38 +170,55 @@ function validate(event: unknown) {
   return { endpointId, connectionId, user: comparable(name) };
 }
 
-/**
- * Ends what is too old among all connections of an endpoint: of each user, the newest stay.
- *
- * @param event `{ "endpoint-id": "cvpn-endpoint-…" }`
- * @param context tells the remaining time in ms; without it, 30,000 ms are assumed, and more are not used
- * @returns what was found and ended, at least 1,000 ms before that time is over
- * @throws when the input or a setting is wrong, before any call; when something could not be read or ended, after the rest
- */
-export const sweep = (async (event: unknown, context?: Partial<Context>): Promise<SweepResult> => {
+/** Checks one login: looks up the user's connections, chooses those that have to make room, and ends them. */
+async function check({ endpointId, connectionId, user }: Request, deadline: number): Promise<Decision> {
+  const { connections, errors } = await lookUp(endpointId, filtersFor(user), deadline);
+  const own = connections.find(({ id }) => id === connectionId);
+  const others = connections.filter((one) => one !== own && ["", user].includes(one.user) && !hasEnded(one));
+  // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
+  // may have passed the filter too: then such a row may be anybody's.
+  const unnamed = others.find((one) => one.user === "");
+  if (unnamed && (!CAN_FILTER || /[*?]/.test(user))) {
+    errors.push({ error: unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${unnamed.id}, which may be anybody's`) });
+  }
+  // Where it is not known who is connected, nobody is ended.
+  if (errors.length > 0) return failed("older connections could not be looked up", NOT_LOOKED_UP, { ...NONE, errors });
+  const excess = excessOfUser(others, own);
+  const outcome = await terminateAll(endpointId, excess, deadline);
+  if (outcome.errors.length > 0) return failed("older connections could not be terminated", NOT_TERMINATED, outcome);
+  return allowed(excess.length > 0 ? "older connections terminated" : "no older connections", outcome);
+}
+
+/** In a dry run, every checked login is allowed, and the log has what the answer would have been. */
+function inDryRun(decision: Decision): Decision {
+  if (!DRY_RUN) return decision;
+  const dryRun = { decision: wordFor(decision.allow), ...listed("terminated", decision.outcome.wouldTerminate) };
+  return { ...allowed(`dry run: ${decision.reason}`, decision.outcome), dryRun };
+}
+
+/** Ends what is too old among all connections of an endpoint: of each user, the newest stay. */
+async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<SweepResult> {
   const startedAt = performance.now();
-  const endpointId = isObject(event) ? event["endpoint-id"] : undefined;
   if (wrongSettings.length > 0) throw new Error(wrongSettings.join("; "));
   if (typeof endpointId !== "string" || endpointId === "") {
-    throw new Error(`invalid input: endpoint-id: expected a non-empty string, got ${cut(inspect(endpointId))}`);
+    throw new Error(`invalid input: sweep: expected a non-empty string, got ${cut(inspect(endpointId))}`);
   }
   const deadline = deadlineOf(context);
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
   if (isLate) errors.push({ error: noTimeLeft() });
   // Where not all could be read, what is too old among those that could is too old among all.
-  const excess = isLate ? [] : excessOfEachUser(connections);
-  const outcome = await terminateAll(endpointId, DRY_RUN ? [] : excess, deadline);
+  const outcome = await terminateAll(endpointId, isLate ? [] : excessOfEachUser(connections), deadline);
 
   const active = connections.filter((one) => !hasEnded(one));
   const found = { active: active.length, unnamed: active.filter(({ user }) => user === "").length };
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  const dryRun = DRY_RUN ? listed("terminated", excess) : undefined;
+  const dryRun = DRY_RUN ? listed("terminated", outcome.wouldTerminate) : undefined;
   log(startedAt, true, { endpointId: cut(endpointId), ...found, dryRun }, done);
   const [failure] = done.errors;
   if (failure) throw errorNamed("IncompleteSweep", `${cut(String(failure.error))}; see the log entry`);
-  return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated };
-}) satisfies Handler<unknown, SweepResult>;
+  return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated.map(({ id }) => id) };
+}
 
 /** Names for which this gives the same are one user's. */
 const comparable = (name: string) => (IGNORE_USERNAME_CASE ? name.toLowerCase() : name);
@@ -209,7 +227,7 @@ const comparable = (name: string) => (IGNORE_USERNAME_CASE ? name.toLowerCase() 
 function filtersFor(user: string) {
   if (!CAN_FILTER) return undefined;
   // EC2's filters read * and ? as wildcards and \ as their escape. Whether this API does so is not documented, so the
-  // filter gets both readings of the name, and decide() keeps only the user's own rows.
+  // filter gets both readings of the name, and check() keeps only the user's own rows.
   const escaped = user.replace(/[*?\\]/g, "\\$&");
   return [{ Name: "username", Values: [...new Set([user, escaped])] }];
 }
@@ -224,7 +242,7 @@ async function lookUp(ClientVpnEndpointId: string, Filters: ReturnType<typeof fi
     do {
       const input = { ClientVpnEndpointId, Filters, MaxResults: PAGE_SIZE, NextToken };
       const command = new DescribeClientVpnConnectionsCommand(input);
-      const page = await ask(deadline, (options) => client.send(command, options));
+      const page = await ask(deadline, (abortSignal) => client.send(command, { abortSignal }));
       // Where nobody is connected, EC2 sends an empty list. An answer without a list is not EC2's.
       if (page.Connections === undefined) throw unexpectedAnswer("EC2 gave no list of connections");
       for (const row of page.Connections) {
@@ -262,54 +280,53 @@ const hasEnded = ({ status }: { status: string }) => status === "terminating" ||
 const newestFirst = (a: Connection, b: Connection) => order(b.establishedAt, a.establishedAt) || order(a.id, b.id);
 const order = (a: string, b: string) => Number(a > b) - Number(a < b);
 
-/** Returns the ids of the user's connections that have to make room for the new one. */
-function excessOfUser(others: Connection[], own: Connection | undefined): string[] {
+/** Returns those of the user's connections that have to make room for the new one. */
+function excessOfUser(others: Connection[], own: Connection | undefined): Connection[] {
   // EC2 may list the new connection already. Then those that are newer stay, and their logins end this one: else two
   // logins of the same moment would end each other.
   const newer = own?.establishedAt ? others.filter((one) => newestFirst(one, own) < 0).length : 0;
-  const excess = others.toSorted(newestFirst).slice(Math.max(newer, MAX_CONNECTIONS_PER_USER - 1));
-  return excess.map(({ id }) => id);
+  return others.toSorted(newestFirst).slice(Math.max(newer, MAX_CONNECTIONS_PER_USER - 1));
 }
 
-/** Returns the ids of the connections whose users have enough newer ones. Odd ones are passed over, and do not count. */
-function excessOfEachUser(connections: Connection[]): string[] {
-  const counts = new Map<string, number>();
-  const excess: string[] = [];
+/** Returns the connections whose users have enough newer ones. Odd ones are passed over, and do not count. */
+function excessOfEachUser(connections: Connection[]): Connection[] {
   const isSure = ({ user, establishedAt, status }: Connection) =>
     user !== "" && establishedAt !== "" && (status === "active" || status === "failed-to-terminate");
-  for (const { id, user } of connections.filter(isSure).toSorted(newestFirst)) {
+  const counts = new Map<string, number>();
+  const isExcess = ({ user }: Connection) => {
     const count = (counts.get(user) ?? 0) + 1;
     counts.set(user, count);
-    if (count > MAX_CONNECTIONS_PER_USER) excess.push(id);
-  }
-  return excess;
+    return count > MAX_CONNECTIONS_PER_USER;
+  };
+  return connections.filter(isSure).toSorted(newestFirst).filter(isExcess);
 }
 
 /** Ends connections, several at once. One that cannot be ended does not keep the others alive. */
-async function terminateAll(endpointId: string, ids: string[], deadline: number): Promise<Outcome> {
-  const terminated = new Set<string>();
+async function terminateAll(endpointId: string, excess: Connection[], deadline: number): Promise<Outcome> {
+  if (DRY_RUN) return { ...NONE, wouldTerminate: excess };
+  const terminated = new Set<Connection>();
   const errors: Failure[] = [];
-  const queue = ids.values();
+  const queue = excess.values();
   const terminateFromQueue = async () => {
-    for (const connectionId of queue) {
+    for (const one of queue) {
       try {
-        await terminate(endpointId, connectionId, deadline);
-        terminated.add(connectionId);
+        await terminate(endpointId, one.id, deadline);
+        terminated.add(one);
       } catch (error) {
-        errors.push({ connectionId, error });
+        errors.push({ connectionId: one.id, error });
         if (isOver(deadline)) return;
       }
     }
   };
   await Promise.all(Array.from({ length: TERMINATIONS_AT_ONCE }, terminateFromQueue));
-  return { terminated: [...terminated], notTerminated: ids.filter((id) => !terminated.has(id)), errors };
+  return { ...NONE, terminated: [...terminated], notTerminated: excess.filter((one) => !terminated.has(one)), errors };
 }
 
 /** Returns when the connection has been ended or was gone already; throws when it could not be ended. */
 async function terminate(ClientVpnEndpointId: string, ConnectionId: string, deadline: number): Promise<void> {
   const command = new TerminateClientVpnConnectionsCommand({ ClientVpnEndpointId, ConnectionId });
   try {
-    const answer = await ask(deadline, (options) => client.send(command, options));
+    const answer = await ask(deadline, (abortSignal) => client.send(command, { abortSignal }));
     if (!answer.ClientVpnEndpointId && !answer.ConnectionStatuses) throw unexpectedAnswer("EC2 did not say what ended");
     checkEndpoint(answer.ClientVpnEndpointId, ClientVpnEndpointId);
     for (const { CurrentStatus: { Code: status, Message } = {} } of answer.ConnectionStatuses ?? []) {
@@ -325,7 +342,6 @@ function deadlineOf(context: Partial<Context> | undefined): number {
   const remaining = context?.getRemainingTimeInMillis?.() ?? CLIENT_VPN_WAITS_MS;
   return performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS;
 }
-
 const isOver = (deadline: number) => !(deadline - performance.now() >= SHORTEST_CALL_MS); // also where it is no number
 
 /**
@@ -333,23 +349,14 @@ const isOver = (deadline: number) => !(deadline - performance.now() >= SHORTEST_
  * up after three attempts, and draw on a quota that one bad minute of EC2 leaves empty for the container's next users.
  * Here a login waits, so it is worth trying as long as there is time.
  */
-async function ask<T>(deadline: number, call: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
+async function ask<T>(deadline: number, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
   let lastError: unknown = noTimeLeft();
   for (let retries = 0; !isOver(deadline); retries++) {
-    const attempt = new AbortController();
-    const timeOut = async (ms: number) => {
-      await sleep(ms, undefined, { signal: attempt.signal });
-      throw errorNamed("TimeoutError", "no answer from EC2 in time");
-    };
     try {
-      const ms = Math.min(ATTEMPT_TIMEOUT_MS, (deadline - performance.now()) / 2);
-      return await Promise.race([call({ abortSignal: attempt.signal }), timeOut(ms)]);
+      return await attempt(call, Math.min(ATTEMPT_TIMEOUT_MS, (deadline - performance.now()) / 2));
     } catch (error) {
       if (!mayGetBetter(error)) throw error;
       lastError = error;
-    } finally {
-      // Closes the socket of an attempt that timed out, also where its body drips; stops the time-out of one that did not.
-      attempt.abort();
     }
     const left = Math.max(0, deadline - performance.now() - SHORTEST_CALL_MS);
     const longest = Math.min(FIRST_RETRY_WAIT_MS * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
@@ -357,6 +364,21 @@ async function ask<T>(deadline: number, call: (options: { abortSignal: AbortSign
     await sleep(longest * (0.5 + Math.random() / 2));
   }
   throw lastError;
+}
+
+/** Calls EC2 once, for so many ms at most, whatever the SDK makes of the signal. */
+async function attempt<T>(call: (abortSignal: AbortSignal) => Promise<T>, ms: number): Promise<T> {
+  const end = new AbortController();
+  const timeOut = async () => {
+    await sleep(ms, undefined, { signal: end.signal });
+    throw errorNamed("TimeoutError", "no answer from EC2 in time");
+  };
+  try {
+    return await Promise.race([call(end.signal), timeOut()]);
+  } finally {
+    // Closes the socket of a call that timed out, also where its body drips; stops the time-out of one that did not.
+    end.abort();
+  }
 }
 
 /** Whether EC2 or the way to it is broken or busy, whatever the body is, or the SDK has just set its clock by EC2's. */
@@ -370,19 +392,16 @@ function mayGetBetter(error: unknown): boolean {
   return status >= 500 || status === 429 || isSystemError || isThrottled || isClockSet || /Timeout/.test(String(name));
 }
 
-/**
- * Lambda's runtime makes a field tree of an object in its JSON log format; in its text format, CloudWatch Logs Insights
- * finds the fields in one line of JSON. Either way line breaks are escaped, so that no user name can forge an entry.
- */
-function log(startedAt: number, isFine: boolean, fields: object, outcome: Partial<Outcome>): void {
-  const { terminated = [], notTerminated = [], errors = [] } = outcome;
+// Lambda's JSON log format takes an object; in its text format, CloudWatch Logs Insights finds the fields in one line of
+// JSON. Either way line breaks are escaped, so that no user name can forge an entry.
+function log(startedAt: number, isFine: boolean, fields: object, { terminated, notTerminated, errors }: Outcome): void {
   const write = isFine && errors.length === 0 ? console.info : console.error;
   try {
     const entry = {
       ...fields,
       ...listed("terminated", terminated),
       ...listed("notTerminated", notTerminated),
-      errors: errors.slice(0, LOGGED_ERRORS).map(({ connectionId, error }) => ({ connectionId, ...described(error) })),
+      errors: errors.slice(0, LOGGED.errors).map(({ connectionId, error }) => ({ connectionId, ...described(error) })),
       errorCount: errors.length,
       durationMs: Math.round(performance.now() - startedAt),
     };
@@ -393,21 +412,17 @@ function log(startedAt: number, isFine: boolean, fields: object, outcome: Partia
 }
 
 const wordFor = (allow: boolean) => (allow ? "allow" : "deny");
-const cut = (text: string) => (text.length > LOGGED_TEXT_LENGTH ? `${text.slice(0, LOGGED_TEXT_LENGTH)}…` : text);
-const listed = (name: string, ids: string[]) => ({ [name]: ids.slice(0, LOGGED_IDS), [`${name}Count`]: ids.length });
+const cut = (text: string) => (text.length > LOGGED.characters ? `${text.slice(0, LOGGED.characters)}…` : text);
+const listed = (name: string, connections: Connection[]) => ({
+  [name]: connections.slice(0, LOGGED.ids).map(({ id }) => id),
+  [`${name}Count`]: connections.length,
+});
 
 /** Returns EC2's error code, the system's (`ECONNRESET`) or the error's name, with the message. */
 function described(error: unknown): { code: string; message: string } {
   if (!(error instanceof Error)) return { code: "Unknown", message: cut(String(error)) };
   const code = "code" in error && typeof error.code === "string" ? error.code : error.name;
   return { code: cut(String(code)), message: cut(String(error.message)) };
-}
-
-/** Returns what an environment variable is set to, or its default; notes where that is none of what is allowed. */
-function setting(name: string, byDefault: string, pattern: RegExp, expected: string): string {
-  const value = process.env[name] || byDefault;
-  if (!pattern.test(value)) wrongSettings.push(`wrong setting: ${name}: expected ${expected}, got ${inspect(value)}`);
-  return value;
 }
 
 /** The name is what the log shows as the error's code. */

@@ -28,7 +28,7 @@ test("npm start shows what the README says it shows", () => {
 });
 
 test("the README has each setting of the handler, with its default", () => {
-  const settings = [...readFileSync(HANDLER, "utf8").matchAll(/setting\(\s*"(\w+)",\s*"([^"]*)"/g)];
+  const settings = [...readFileSync(HANDLER, "utf8").matchAll(/^ {2}([A-Z_]+): \{ byDefault: "([^"]*)"/gm)];
   const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \|[^|]*\| `([^`]*)` \|/gm)];
   const withoutMatch = (matches: RegExpMatchArray[]) => matches.map(([, name, byDefault]) => [name, byDefault]);
   expect(withoutMatch(rows)).toStrictEqual(withoutMatch(settings));

@@ -111,7 +111,7 @@ describe.each(stacks)("the stack, %s", (_, stack, arn) => {
       },
       Sweep: {
         ...common,
-        Handler: "index.sweep",
+        Handler: "index.handler",
         Role: "<SweepRole.Arn>",
         LoggingConfig: { LogGroup: "<SweepLog>", LogFormat: "JSON" },
       },
@@ -128,7 +128,7 @@ describe.each(stacks)("the stack, %s", (_, stack, arn) => {
         Target: {
           Arn: "<Sweep.Arn>",
           RoleArn: "<ScheduleRole.Arn>",
-          Input: `{"endpoint-id": "${ENDPOINT_ID}"}`,
+          Input: `{"sweep": "${ENDPOINT_ID}"}`,
           RetryPolicy: { MaximumRetryAttempts: 0 },
         },
       },
@@ -201,7 +201,7 @@ describe("the name of the handler", () => {
 });
 
 describe("the settings", () => {
-  const settings = [...readFileSync(HANDLER, "utf8").matchAll(/setting\(\s*"(\w+)",\s*"([^"]*)"/g)];
+  const settings = [...readFileSync(HANDLER, "utf8").matchAll(/^ {2}([A-Z_]+): \{ byDefault: "([^"]*)"/gm)];
 
   test("are those that the handler reads, and by default what it takes for them by default", () => {
     expect(settings.length).toBeGreaterThan(4);

@@ -130,7 +130,7 @@ describe.concurrent.each(["index.cjs", "paste.mjs"])("dist/%s", (file) => {
       );
       busy.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
       const options = { remaining: 900_000 };
-      const { message, invocation } = await sweepThatThrows(sweeper, { "endpoint-id": busy.endpointId }, options);
+      const { message, invocation } = await sweepThatThrows(sweeper, { sweep: busy.endpointId }, options);
       expect(message).toContain("Request");
       expect(invocation.durationMs).toBeGreaterThan(20_000);
       expect(invocation.durationMs - invocation.lateMs).toBeLessThan(29_500);

@@ -258,7 +258,7 @@ describe("a wrong setting", () => {
         `wrong setting: ${name}: expected ${expected}, got '${value.replace("\n", "\\n")}'`,
       );
     }
-    await expect(lambda.sweep({ "endpoint-id": ec2.endpointId })).rejects.toThrow(`wrong setting: ${name}`);
+    await expect(lambda.sweep({ sweep: ec2.endpointId })).rejects.toThrow(`wrong setting: ${name}`);
     expect(older.status).toBe("active");
     expect(ec2.requests).toHaveLength(0);
   });

@@ -9,7 +9,7 @@ import type { Lambda } from "../helpers/lambda.ts";
 
 // The sweep of the built file, in a process of its own, over HTTP.
 
-const INPUT = { "endpoint-id": ENDPOINT_ID };
+const INPUT = { sweep: ENDPOINT_ID };
 
 const ec2 = useEc2();
 const { lambdaWith, addConnection } = useSettings(ec2);
@@ -326,24 +326,24 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
 
 test("input of 1 MB makes no log entry and no error of that size", async () => {
   const endpointId = "x".repeat(1_000_000);
-  const { entry } = await failingSweep(30_000, { "endpoint-id": endpointId });
+  const { entry } = await failingSweep(30_000, { sweep: endpointId });
   expect(JSON.stringify(entry).length).toBeLessThan(10_000);
-  const thrown = await sweepThatThrows(lambda, { "endpoint-id": [endpointId] }, {});
+  const thrown = await sweepThatThrows(lambda, { sweep: [endpointId] }, {});
   expect(thrown.message.length).toBeLessThan(10_000);
 });
 
 test.each([
   ["nothing", undefined],
   ["null", null],
-  ["a string", ENDPOINT_ID],
-  ["a list", [INPUT]],
-  ["no endpoint", {}],
-  ["an empty endpoint", { "endpoint-id": "" }],
-  ["an endpoint that is a number", { "endpoint-id": 7 }],
-  ["a scheduled event without input", { "detail-type": "Scheduled Event", resources: [] }],
-])("bad input (%s) throws before any call", async (_, input) => {
+  ["an empty text", ""],
+  ["a number", 7],
+  ["a list", [ENDPOINT_ID]],
+  ["what a schedule gives by default", { "detail-type": "Scheduled Event", resources: [] }],
+])("a sweep of %s throws before any call, and says so", async (_, endpoint) => {
   addConnectionOf("alice", 10);
-  const error = lambda.sweep(input);
-  await expect(error).rejects.toThrow("invalid input: endpoint-id: expected a non-empty string, got ");
+  const sweeps = [lambda.sweep({ sweep: endpoint }), lambda.sweep({ ...connectEvent(), sweep: endpoint })];
+  for (const thrown of sweeps) {
+    await expect(thrown).rejects.toThrow("invalid input: sweep: expected a non-empty string, got ");
+  }
   expect(ec2.requests).toHaveLength(0);
 });

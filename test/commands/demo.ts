@@ -48,7 +48,7 @@ ${JSON.stringify(phone.response)}`);
   const answers = await Promise.all(race.map(([id]) => lambda.invoke(connectEvent({ "connection-id": id }))));
   const both = answers.every(({ response }) => response.allow) ? "both" : "not both";
   for (const [id, device] of race) addDevice(id, "alice", device);
-  await lambda.sweep({ "endpoint-id": ec2.endpointId });
+  await lambda.sweep({ sweep: ec2.endpointId });
   console.log(`
 Her tablet and a stranger who has her password connect in the same moment. EC2 lists neither yet, so ${both} are allowed.
 Within a minute or two, the scheduled sweep ends all of alice's connections but the newest:`);

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
+import type { ClientConnectResponse } from "../../src/handler.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { CONNECTION_ID } from "./events.ts";
 import type { Invocation } from "./lambda.ts";
 
 /** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */
-export function expectValidAnswer(response: unknown): void {
+export function expectValidAnswer(response: unknown): asserts response is ClientConnectResponse {
   const { allow, "error-msg-on-denied-connection": message } = Object(response);
   assert.equal(typeof allow, "boolean");
   assert.equal(typeof message, "string");

@@ -1,5 +1,5 @@
-// Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls one of its entry points for each
-// message, and collects what that writes to the console, as the real one does. Like that, it imports an .mjs file, and
+// Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls its handler for each message,
+// and collects what that writes to the console, as the real one does. Like that, it imports an .mjs file, and
 // requires any other. With a number as second argument, it loads the file as often, so that each of that many has its own
 // state, as if in a process of its own.
 
@@ -47,7 +47,7 @@ function tick() {
 }
 setInterval(tick, TICK_MS).unref();
 
-process.on("message", async ({ id, entryPoint, event, remaining, instance = 0 }) => {
+process.on("message", async ({ id, event, remaining, instance = 0 }) => {
   const startedAt = performance.now();
   const getRemainingTimeInMillis = () => remaining - (performance.now() - startedAt);
   /** @type {unknown[]} */
@@ -64,7 +64,7 @@ process.on("message", async ({ id, entryPoint, event, remaining, instance = 0 })
   };
   try {
     const response = await logOfInvocation.run(log, () =>
-      modules[instance]?.[entryPoint]?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
+      modules[instance]?.handler?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
     );
     process.send?.({ ...reply(), response });
   } catch (error) {

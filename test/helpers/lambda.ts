@@ -34,7 +34,7 @@ export class InvocationError extends Error {
   }
 }
 
-/** A file with the exported entry points, loaded in a process of its own: a Lambda execution environment, or several. */
+/** A file with the exported handler, loaded in a process of its own: a Lambda execution environment, or several. */
 export class Lambda {
   #waiting = new Map<number, { resolve: (invocation: Invocation<never>) => void; reject: (error: Error) => void }>();
   #nextId = 0;
@@ -70,21 +70,21 @@ export class Lambda {
     return lambda;
   }
 
-  /** Calls the handler; rejects if it throws, which it must not. */
+  /** Calls the handler for a login; rejects if it throws, which it must not. */
   invoke(event: unknown, options: InvokeOptions = { remaining: 30_000 }): Promise<Invocation> {
-    return this.#call("handler", event, options);
+    return this.#call(event, options);
   }
 
-  /** Calls the sweep; rejects with an {@link InvocationError} if it throws. */
+  /** Calls the handler for a sweep; rejects with an {@link InvocationError} if it throws. */
   sweep(event: unknown, options: InvokeOptions = { remaining: 30_000 }): Promise<Invocation<SweepResult>> {
-    return this.#call("sweep", event, options);
+    return this.#call(event, options);
   }
 
-  #call<T>(entryPoint: string, event: unknown, options: InvokeOptions): Promise<Invocation<T>> {
+  #call<T>(event: unknown, options: InvokeOptions): Promise<Invocation<T>> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.process.send({ id, entryPoint, event, ...options });
+      this.process.send({ id, event, ...options });
     });
   }
 

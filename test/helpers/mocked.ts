@@ -42,7 +42,7 @@ export function useMocks() {
   /** Calls the handler, and takes the one log entry that has to come with every answer. */
   async function askHandler(...events: unknown[]) {
     const event = events.length > 0 ? events[0] : connectEvent();
-    const response = await handler(event, { getRemainingTimeInMillis: () => 30_000 });
+    const response: unknown = await handler(event, { getRemainingTimeInMillis: () => 30_000 });
     expectValidAnswer(response);
     expect(info.mock.calls.length + error.mock.calls.length).toBe(1);
     const [line] = [...info.mock.calls, ...error.mock.calls].flat();

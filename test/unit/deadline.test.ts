@@ -70,11 +70,14 @@ describe("a context whose clock fails", () => {
     expect(response.allow).toBe(false);
   });
 
-  test.each([{ DRY_RUN: "true" }, { ON_FAILURE: "allow" }])("keeps nobody out with %j", async (settings) => {
+  test.each([
+    [{ DRY_RUN: "true" }, "dry run: an unexpected error"],
+    [{ ON_FAILURE: "allow" }, "an unexpected error"],
+  ])("keeps nobody out with %j", async (settings, reason) => {
     for (const [name, value] of Object.entries(settings)) vi.stubEnv(name, value);
     vi.resetModules();
     const { handler } = await import("../../src/handler.ts");
     expect(await handler(connectEvent(), { getRemainingTimeInMillis })).toStrictEqual(ALLOWED);
-    expect(JSON.parse(error.mock.calls[0]?.[0])).toMatchObject({ reason: "an unexpected error", errorCount: 1 });
+    expect(JSON.parse(error.mock.calls[0]?.[0])).toMatchObject({ reason, errorCount: 1 });
   });
 });

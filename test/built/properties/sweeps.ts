@@ -97,7 +97,7 @@ async function see({ ec2, lambda, limit, identity }: Lane, oneCase: SweepCase, t
   const nameOf = ({ username, commonName }: Connection) => (identity === "username" ? username : commonName);
   const active = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
   const certain = active.filter((row) => isLive(row) && nameOf(row) && secondOf(row) >= 0);
-  const measured = await lambda.sweep({ "endpoint-id": ec2.endpointId }, { remaining }).catch((error: unknown) => {
+  const measured = await lambda.sweep({ sweep: ec2.endpointId }, { remaining }).catch((error: unknown) => {
     if (error instanceof InvocationError) return error.invocation;
     throw error;
   });

@@ -26,6 +26,9 @@ export interface ClientConnectRequest {
   username?: string | null;
   /** Common name of the client certificate, if there is one. */
   "common-name"?: string | null;
+  /** For the log alone, like `platform`. */
+  "public-ip"?: unknown;
+  platform?: unknown;
 }
 
 /** What Client VPN accepts as an answer, schema v3 (same source): exactly these four fields. */
@@ -43,7 +46,7 @@ export type SweepRequest = { sweep: string };
 /** What a sweep found and did. */
 export interface SweepResult {
   "endpoint-id": string;
-  /** How many connections were active when it looked. */
+  /** How many connections were active when it looked, those of exempt users left out. */
   active: number;
   /** How many of those had no name to compare, so that it cannot tell whose they are. */
   unnamed: number;
@@ -60,6 +63,7 @@ const NOT_LOOKED_UP =
 const NOT_TERMINATED =
   "An older VPN connection of yours could not be ended. Disconnect your other devices and try again in a minute. " +
   "If this happens again, contact your VPN administrator.";
+const TOO_MANY = "Your devices connect too often. Disconnect those you do not use, and try again in a minute.";
 
 /** The environment variables. While one has a value that it cannot have, everybody is denied: the first test shows it. */
 const SETTINGS = {
@@ -67,12 +71,16 @@ const SETTINGS = {
   ON_FAILURE: { byDefault: "deny", pattern: /^(deny|allow)$/, expected: "deny or allow" },
   IDENTITY: { byDefault: "username", pattern: /^(username|common-name)$/, expected: "username or common-name" },
   IGNORE_USERNAME_CASE: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
+  EXEMPT_USERS: { byDefault: "", pattern: /^(\s*[^,\s][^,]*(,\s*[^,\s][^,]*)*)?$/, expected: "names between commas" },
   DRY_RUN: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
 };
 const setting = (name: keyof typeof SETTINGS) => process.env[name] || SETTINGS[name].byDefault;
 const MAX_CONNECTIONS_PER_USER = Number(setting("MAX_CONNECTIONS_PER_USER"));
 const IDENTITY = setting("IDENTITY");
 const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE") === "true";
+const exemptNames = setting("EXEMPT_USERS").split(",");
+const EXEMPT_USERS = new Set(exemptNames.map((name) => comparable(name.trim())));
+EXEMPT_USERS.delete(""); // no name is nobody's
 const DRY_RUN = setting("DRY_RUN") === "true";
 const wrongSettings = Object.entries(SETTINGS)
   .filter(([name, { byDefault, pattern }]) => !pattern.test(process.env[name] || byDefault))
@@ -85,6 +93,7 @@ const ATTEMPT_TIMEOUT_MS = 5_000; // or half of the time left: one dead socket l
 const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; then doubled each time, as a storm lasts
 const LONGEST_RETRY_WAIT_MS = 4_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
+const MOST_IN_A_MINUTE = MAX_CONNECTIONS_PER_USER + 20; // of a user: devices that push each other out take EC2 from others
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
 const LOGGED = { errors: 10, ids: 100, characters: 4_000 }; // at most, as CloudWatch cuts long log entries
 
@@ -96,22 +105,23 @@ const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
 const requestHandler = { httpAgent: { keepAlive: false }, httpsAgent: { keepAlive: false } };
 const client = new EC2Client({ maxAttempts: 1, retryMode: "standard", requestHandler });
 
-/** What counts of a request; `user` is the name that is compared, and empty where there is none. */
-type Request = { endpointId: string; connectionId: string; user: string };
-/** What counts of a row in EC2's list; what EC2 does not say is empty. */
-type Connection = { id: string; user: string; establishedAt: string; status: string };
+/** What counts of a request, and of a row in EC2's list. `user` is the name as it is compared; what is not said is empty. */
+type Request = { version: string; endpointId: string; connectionId: string; user: string; device: string };
+type Connection = { id: string; name: string; user: string; device: string; establishedAt: string; status: string };
 
 /** What became of the connections that were to be ended; in a dry run, those that would have been. */
 type Outcome = Record<"terminated" | "notTerminated" | "wouldTerminate", Connection[]> & { errors: Failure[] };
 type Failure = { error: unknown; connectionId?: string };
 const NONE: Outcome = { terminated: [], notTerminated: [], wouldTerminate: [], errors: [] };
 
-/** The reason is for the administrator, the message for the user who is denied. */
-type Decision = { allow: boolean; reason: string; message: string; outcome: Outcome; dryRun?: object };
-const allowed = (reason: string, outcome = NONE) => ({ allow: true, reason, message: "", outcome });
-const denied = (reason: string, message: string, outcome = NONE) => ({ allow: false, reason, message, outcome });
-const failed = (reason: string, message: string, outcome: Outcome) =>
-  setting("ON_FAILURE") === "allow" ? allowed(reason, outcome) : denied(reason, message, outcome);
+/** The reason is for the administrator, the notice for the user who is denied. */
+type Decision = { allow: boolean; reason: string; notice: string; outcome: Outcome; dryRun?: { decision: string } };
+const allowed = (reason: string, outcome = NONE) => ({ allow: true, reason, notice: "", outcome });
+const denied = (reason: string, notice: string, outcome = NONE) => ({ allow: false, reason, notice, outcome });
+const failed = (reason: string, notice: string, outcome: Outcome) =>
+  setting("ON_FAILURE") === "allow" ? allowed(reason, outcome) : denied(reason, notice, outcome);
+const notLookedUp = (errors: Failure[]) =>
+  failed("older connections could not be looked up", NOT_LOOKED_UP, { ...NONE, errors });
 
 /**
  * Sweeps the endpoint that the event's own field `sweep` names; without that field, answers a login.
@@ -131,19 +141,15 @@ export function handler(event: unknown, context?: Partial<Context>): Promise<Cli
 /** Decides about one new connection, and ends the user's older ones. Never throws. */
 async function login(event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> {
   const startedAt = performance.now();
-  const unexpected = (error: unknown) =>
-    inDryRun(failed("an unexpected error", NOT_LOOKED_UP, { ...NONE, errors: [{ error }] }));
-  const { allow, reason, message, outcome, dryRun } = await decide(event, context).catch(unexpected);
-  const text = (field: string) => (isObject(event) && typeof event[field] === "string" ? cut(event[field]) : "");
+  const unexpected = (error: unknown) => inDryRun({ ...notLookedUp([{ error }]), reason: "an unexpected error" });
+  const { allow, reason, notice, outcome, dryRun } = await decide(event, context).catch(unexpected);
+  const text = (field: string) => cut(textOf(event, field));
   const names = { username: text("username"), commonName: text("common-name") };
+  const device = { publicIp: text("public-ip"), platform: text("platform") };
   const ids = { endpointId: text("endpoint-id"), connectionId: text("connection-id") };
-  log(startedAt, allow, { decision: wordFor(allow), reason: cut(reason), ...names, ...ids, dryRun }, outcome);
-  return {
-    allow,
-    "error-msg-on-denied-connection": message,
-    "posture-compliance-statuses": [],
-    "schema-version": "v3",
-  };
+  const fields = { decision: wordFor(allow), reason: cut(reason), ...names, ...device, ...ids, dryRun };
+  log(startedAt, allow && dryRun?.decision !== "deny", fields, outcome);
+  return { allow, "error-msg-on-denied-connection": notice, "posture-compliance-statuses": [], "schema-version": "v3" };
 }
 
 /** Answers what needs no look at EC2, and has the rest checked. */
@@ -151,8 +157,9 @@ async function decide(event: unknown, context?: Partial<Context>): Promise<Decis
   if (wrongSettings.length > 0) return denied(wrongSettings.join("; "), WRONG_SETTING);
   const request = validate(event);
   if (typeof request === "string") return denied(request, INVALID_REQUEST);
+  if (EXEMPT_USERS.has(request.user)) return allowed("exempt user");
   // Two empty names are not the same user: taking them for one would end everybody's connection.
-  if (request.user === "") return allowed(`no ${IDENTITY} to compare`);
+  if (request.user === "" && CAN_FILTER && request.version === "v3") return allowed(`no ${IDENTITY} to compare`);
   return inDryRun(await check(request, deadlineOf(context)));
 }
 
@@ -163,27 +170,37 @@ function validate(event: unknown): Request | string {
   const name = event[IDENTITY] ?? "";
   const wrong = (field: string, expected: string) =>
     `invalid request: ${field}: expected ${expected}, got ${inspect(event[field])}`;
-  if (version !== "v3") return wrong("schema-version", "'v3'");
+  if (typeof version !== "string" || !/^v([3-9]|[1-9]\d+)$/.test(version)) return wrong("schema-version", "'v3'");
   if (typeof connectionId !== "string" || connectionId === "") return wrong("connection-id", "a non-empty string");
   if (typeof endpointId !== "string" || endpointId === "") return wrong("endpoint-id", "a non-empty string");
   if (typeof name !== "string") return wrong(IDENTITY, "a string");
-  return { endpointId, connectionId, user: comparable(name) };
+  const device = comparable(textOf(event, "common-name"));
+  return { version, endpointId, connectionId, user: comparable(name), device };
 }
 
 /** Checks one login: looks up the user's connections, chooses those that have to make room, and ends them. */
-async function check({ endpointId, connectionId, user }: Request, deadline: number): Promise<Decision> {
+async function check(request: Request, deadline: number): Promise<Decision> {
+  const { version, endpointId, connectionId, user, device } = request;
+  const unchecked = (code: string, message: string) => notLookedUp([{ error: errorNamed(code, message) }]);
+  if (version !== "v3") return unchecked("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
+  // Once it is in, its row may be anybody's to all other logins.
+  if (user === "") return unchecked("UnnamedLogin", `no ${IDENTITY} to compare`);
   const { connections, errors } = await lookUp(endpointId, filtersFor(user), deadline);
-  const own = connections.find(({ id }) => id === connectionId);
-  const others = connections.filter((one) => one !== own && ["", user].includes(one.user) && !hasEnded(one));
   // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
   // may have passed the filter too: then such a row may be anybody's.
-  const unnamed = others.find((one) => one.user === "");
-  if (unnamed && (!CAN_FILTER || /[*?]/.test(user))) {
-    errors.push({ error: unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${unnamed.id}, which may be anybody's`) });
-  }
+  const isFilterSure = CAN_FILTER && !/[*?]/.test(user);
+  const own = connections.find(({ id }) => id === connectionId);
+  const live = connections.filter((one) => one !== own && !hasEnded(one));
+  const unnamed = isFilterSure ? undefined : live.find((one) => one.user === "");
+  const whose = `EC2 gave no ${IDENTITY} for ${unnamed?.id}, which may be anybody's`;
+  if (unnamed) errors.push({ error: unexpectedAnswer(whose) });
   // Where it is not known who is connected, nobody is ended.
-  if (errors.length > 0) return failed("older connections could not be looked up", NOT_LOOKED_UP, { ...NONE, errors });
-  const excess = excessOfUser(others, own);
+  if (errors.length > 0) return notLookedUp(errors);
+  const isUsers = (one: Connection) => one.user === user || (one.user === "" && isFilterSure);
+  const isRecent = ({ establishedAt }: Connection) => Date.parse(`${establishedAt}Z`) >= Date.now() - 60_000;
+  const recent = connections.filter((one) => isUsers(one) && isRecent(one));
+  if (recent.length >= MOST_IN_A_MINUTE) return denied("too many connections within a minute", TOO_MANY);
+  const excess = excessOfUser(live.filter(isUsers), own, device);
   const outcome = await terminateAll(endpointId, excess, deadline);
   if (outcome.errors.length > 0) return failed("older connections could not be terminated", NOT_TERMINATED, outcome);
   return allowed(excess.length > 0 ? "older connections terminated" : "no older connections", outcome);
@@ -206,22 +223,26 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   const deadline = deadlineOf(context);
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
-  if (isLate) errors.push({ error: noTimeLeft() });
+  if (isLate) errors.push({ error: NO_TIME_LEFT });
   // Where not all could be read, what is too old among those that could is too old among all.
-  const outcome = await terminateAll(endpointId, isLate ? [] : excessOfEachUser(connections), deadline);
+  const excess = isLate ? [] : excessOfEachUser(connections);
+  const outcome = await terminateAll(endpointId, excess, deadline);
 
-  const active = connections.filter((one) => !hasEnded(one));
+  const active = connections.filter((one) => !hasEnded(one) && !EXEMPT_USERS.has(one.user));
   const found = { active: active.length, unnamed: active.filter(({ user }) => user === "").length };
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  const dryRun = DRY_RUN ? listed("terminated", outcome.wouldTerminate) : undefined;
-  log(startedAt, true, { endpointId: cut(endpointId), ...found, dryRun }, done);
-  const [failure] = done.errors;
-  if (failure) throw errorNamed("IncompleteSweep", `${cut(String(failure.error))}; see the log entry`);
+  const dryRun = DRY_RUN ? { ...listed("terminated", excess), terminatedUsers: usersOf(excess) } : undefined;
+  const terminatedUsers = usersOf(outcome.terminated);
+  log(startedAt, true, { endpointId: cut(endpointId), ...found, terminatedUsers, dryRun }, done);
+  if (done.errors[0]) throw errorNamed("IncompleteSweep", `${cut(String(done.errors[0].error))}; see the log entry`);
   return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated.map(({ id }) => id) };
 }
 
-/** Names for which this gives the same are one user's. */
-const comparable = (name: string) => (IGNORE_USERNAME_CASE ? name.toLowerCase() : name);
+/** Names for which this gives the same are one user's. EC2 and VPN clients write "-" or "N/A" where there is none. */
+function comparable(name: string): string {
+  if (name === "-" || name === "N/A") return "";
+  return IGNORE_USERNAME_CASE ? name.toLowerCase() : name;
+}
 
 /** Returns EC2's filters for a user's connections; none where EC2 cannot filter, and everybody's have to be read. */
 function filtersFor(user: string) {
@@ -268,9 +289,10 @@ function checkEndpoint(actual: string | undefined, expected: string): void {
 
 function toConnection(row: ClientVpnConnection): Connection {
   const { ConnectionId: id = "", Username = "", CommonName = "", ConnectionEstablishedTime: time = "", Status } = row;
-  const user = comparable(IDENTITY === "username" ? Username : CommonName);
+  const name = IDENTITY === "username" ? Username : CommonName;
+  const names = { name, user: comparable(name), device: comparable(CommonName) };
   // EC2 gives the time as text that sorts, `2019-08-12 07:57:14`, and "-" for none.
-  return { id, user, establishedAt: /^\d{4}-/.test(time) ? time : "", status: Status?.Code ?? "" };
+  return { id, ...names, establishedAt: /^\d{4}-/.test(time) ? time : "", status: Status?.Code ?? "" };
 }
 
 /** EC2 lists a connection for an hour after its end. One with any other status, or none, may still be connected. */
@@ -281,24 +303,27 @@ const newestFirst = (a: Connection, b: Connection) => order(b.establishedAt, a.e
 const order = (a: string, b: string) => Number(a > b) - Number(a < b);
 
 /** Returns those of the user's connections that have to make room for the new one. */
-function excessOfUser(others: Connection[], own: Connection | undefined): Connection[] {
+function excessOfUser(others: Connection[], own: Connection | undefined, device: string): Connection[] {
   // EC2 may list the new connection already. Then those that are newer stay, and their logins end this one: else two
   // logins of the same moment would end each other.
-  const newer = own?.establishedAt ? others.filter((one) => newestFirst(one, own) < 0).length : 0;
-  return others.toSorted(newestFirst).slice(Math.max(newer, MAX_CONNECTIONS_PER_USER - 1));
+  const older = own?.establishedAt ? others.filter((one) => newestFirst(own, one) < 0) : others;
+  // A device that lost its network comes back while EC2 still lists its dead connection: that one goes, not another's.
+  const isDevice = (one: Connection) => device !== "" && one.device === device;
+  const lastToGo = (a: Connection, b: Connection) => Number(isDevice(a)) - Number(isDevice(b)) || newestFirst(a, b);
+  return older.toSorted(lastToGo).slice(Math.max(0, MAX_CONNECTIONS_PER_USER - 1 - (others.length - older.length)));
 }
 
-/** Returns the connections whose users have enough newer ones. Odd ones are passed over, and do not count. */
+/** Returns the connections whose users have enough newer ones, the oldest first. Odd ones neither go nor count. */
 function excessOfEachUser(connections: Connection[]): Connection[] {
   const isSure = ({ user, establishedAt, status }: Connection) =>
-    user !== "" && establishedAt !== "" && (status === "active" || status === "failed-to-terminate");
+    user !== "" && !EXEMPT_USERS.has(user) && establishedAt !== "" && /^(active|failed-to-terminate)$/.test(status);
   const counts = new Map<string, number>();
   const isExcess = ({ user }: Connection) => {
     const count = (counts.get(user) ?? 0) + 1;
     counts.set(user, count);
     return count > MAX_CONNECTIONS_PER_USER;
   };
-  return connections.filter(isSure).toSorted(newestFirst).filter(isExcess);
+  return connections.filter(isSure).toSorted(newestFirst).filter(isExcess).toReversed();
 }
 
 /** Ends connections, several at once. One that cannot be ended does not keep the others alive. */
@@ -350,20 +375,21 @@ const isOver = (deadline: number) => !(deadline - performance.now() >= SHORTEST_
  * Here a login waits, so it is worth trying as long as there is time.
  */
 async function ask<T>(deadline: number, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
-  let lastError: unknown = noTimeLeft();
+  let lastError: unknown;
   for (let retries = 0; !isOver(deadline); retries++) {
     try {
       return await attempt(call, Math.min(ATTEMPT_TIMEOUT_MS, (deadline - performance.now()) / 2));
     } catch (error) {
       if (!mayGetBetter(error)) throw error;
-      lastError = error;
+      // What EC2 itself has said tells more than a time-out of our own.
+      if (error !== NO_ANSWER || lastError === undefined) lastError = error;
     }
     const left = Math.max(0, deadline - performance.now() - SHORTEST_CALL_MS);
     const longest = Math.min(FIRST_RETRY_WAIT_MS * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
     // Half of it by chance: users who were refused in the same moment must not come back in the same moment.
     await sleep(longest * (0.5 + Math.random() / 2));
   }
-  throw lastError;
+  throw lastError ?? NO_TIME_LEFT;
 }
 
 /** Calls EC2 once, for so many ms at most, whatever the SDK makes of the signal. */
@@ -371,7 +397,7 @@ async function attempt<T>(call: (abortSignal: AbortSignal) => Promise<T>, ms: nu
   const end = new AbortController();
   const timeOut = async () => {
     await sleep(ms, undefined, { signal: end.signal });
-    throw errorNamed("TimeoutError", "no answer from EC2 in time");
+    throw NO_ANSWER;
   };
   try {
     return await Promise.race([call(end.signal), timeOut()]);
@@ -418,6 +444,8 @@ const listed = (name: string, connections: Connection[]) => ({
   [`${name}Count`]: connections.length,
 });
 
+const usersOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ name }) => cut(name));
+
 /** Returns EC2's error code, the system's (`ECONNRESET`) or the error's name, with the message. */
 function described(error: unknown): { code: string; message: string } {
   if (!(error instanceof Error)) return { code: "Unknown", message: cut(String(error)) };
@@ -427,8 +455,11 @@ function described(error: unknown): { code: string; message: string } {
 
 /** The name is what the log shows as the error's code. */
 const errorNamed = (name: string, message?: string) => Object.assign(new Error(message), { name });
-const noTimeLeft = () => errorNamed("DeadlineExceeded", "no time left to call EC2");
+const NO_TIME_LEFT = errorNamed("DeadlineExceeded", "no time left to call EC2");
+const NO_ANSWER = errorNamed("TimeoutError", "no answer from EC2 in time");
 const unexpectedAnswer = (message: string) => errorNamed("UnexpectedAnswer", message);
 
+const textOf = (event: unknown, field: string) =>
+  isObject(event) && typeof event[field] === "string" ? event[field] : "";
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);

@@ -71,6 +71,21 @@ describe("faults that pass", () => {
   });
 });
 
+describe("what EC2 itself has said last", () => {
+  test.each(["DescribeClientVpnConnections", "TerminateClientVpnConnections"] as const)(
+    "is in the log when the rest of the time brings no answer: %s",
+    async (action) => {
+      ec2.addConnection();
+      ec2.fail(action, { status: 503, code: "Unavailable", message: "The server is overloaded" });
+      ec2.fail(action, THROTTLED);
+      ec2.fail(action, "hang", Number.POSITIVE_INFINITY);
+      const { response, entry } = await askHandler(connectEvent(), 3_500);
+      expect(response.allow).toBe(false);
+      expect(entry.errors).toMatchObject([{ code: "RequestLimitExceeded", message: "Request limit exceeded." }]);
+    },
+  );
+});
+
 describe("faults that stay", () => {
   test.each<[name: string, fault: Fault, code: string]>([
     [

@@ -52,11 +52,19 @@ describe("IDENTITY", () => {
     ["empty", ""],
     ["null", null],
     ["absent", undefined],
-  ])("common-name allows, without a call, and logs why, when the common name is %s", async (_, commonName) => {
+    ["a placeholder", "N/A"],
+  ])("common-name is answered as ON_FAILURE says, without a call, when it is %s", async (_, commonName) => {
     const event = byCertificate({ "common-name": commonName });
-    const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, event);
-    expect(response).toStrictEqual(ALLOWED);
-    expect(entry.reason).toBe("no common-name to compare");
+    for (const [ON_FAILURE, allow] of [
+      ["deny", false],
+      ["allow", true],
+    ] as const) {
+      const { response, entry, level } = await askHandlerWith({ IDENTITY: "common-name", ON_FAILURE }, event);
+      expect(response.allow).toBe(allow);
+      expect(level).toBe("error");
+      expect(entry.reason).toBe("older connections could not be looked up");
+      expect(entry.errors).toStrictEqual([{ code: "UnnamedLogin", message: "no common-name to compare" }]);
+    }
     expect(ec2.requests).toHaveLength(0);
   });
 

@@ -89,6 +89,20 @@ describe("one session per user", () => {
     expect(callsTo(ec2)).toStrictEqual([]);
   });
 
+  test.each<[string, Record<string, unknown>, object]>([
+    ["texts", { "public-ip": "198.51.100.4", platform: "win" }, { publicIp: "198.51.100.4", platform: "win" }],
+    ["something odd", { "public-ip": 7, platform: { os: "win" } }, { publicIp: "", platform: "" }],
+    ["null", { "public-ip": null, platform: null }, { publicIp: "", platform: "" }],
+  ])("logs from where the login came, where the request has %s", async (_, fields, logged) => {
+    expect((await askHandler(connectEvent(fields))).entry).toMatchObject(logged);
+  });
+
+  test("bounds what it logs of an address and a platform of 1 MB", async () => {
+    const fields = { "public-ip": "1".repeat(1_000_000), platform: "p".repeat(1_000_000) };
+    const { entry } = await askHandler(connectEvent(fields));
+    expect(JSON.stringify(entry).length).toBeLessThan(10_000);
+  });
+
   test("answers a user name of 1 MB", async () => {
     expect((await askHandler(connectEvent({ username: "a".repeat(1_000_000) }))).response.allow).toBe(true);
   });

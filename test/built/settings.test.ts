@@ -137,6 +137,15 @@ describe("IGNORE_USERNAME_CASE", () => {
     expect(statuses(rows)).toStrictEqual(["terminated", "active"]);
   });
 
+  test("true answers a login without a user name as ON_FAILURE says: its row would be anybody's", async () => {
+    const settings = { IGNORE_USERNAME_CASE: "true" };
+    const { response, entry, level } = await askHandlerWith(settings, connectEvent({ username: "" }));
+    expect(response.allow).toBe(false);
+    expect(level).toBe("error");
+    expect(entry.errors).toStrictEqual([{ code: "UnnamedLogin", message: "no username to compare" }]);
+    expect(ec2.requests).toHaveLength(0);
+  });
+
   test("true denies where EC2 does not name the user of a connection, which may be anybody's", async () => {
     const stranger = addConnection(10, { username: undefined, filterUsername: "bob" });
     const { response, entry } = await askHandlerWith({ IGNORE_USERNAME_CASE: "true" });
@@ -216,6 +225,7 @@ test("settings that are empty are as if they were not there", async () => {
     ON_FAILURE: "",
     IDENTITY: "",
     IGNORE_USERNAME_CASE: "",
+    EXEMPT_USERS: "",
     DRY_RUN: "",
   });
   expect(statuses(rows)).toStrictEqual(["terminated", "active"]);
@@ -233,6 +243,11 @@ describe("a wrong setting", () => {
       "IDENTITY",
       value,
       "username or common-name",
+    ]),
+    ...["a,,b", ",", "a,", ",a", "a, ,b", " ", "\t,a"].map((value): (typeof wrong)[number] => [
+      "EXEMPT_USERS",
+      value,
+      "names between commas",
     ]),
     ...["IGNORE_USERNAME_CASE", "DRY_RUN"].flatMap((name) =>
       ["ture", "TRUE", "False", "1", "yes", "true\n"].map((value): (typeof wrong)[number] => [
@@ -255,7 +270,7 @@ describe("a wrong setting", () => {
       );
       expect(level).toBe("error");
       expect(entry.reason).toContain(
-        `wrong setting: ${name}: expected ${expected}, got '${value.replace("\n", "\\n")}'`,
+        `wrong setting: ${name}: expected ${expected}, got '${value.replace("\n", "\\n").replace("\t", "\\t")}'`,
       );
     }
     await expect(lambda.sweep({ sweep: ec2.endpointId })).rejects.toThrow(`wrong setting: ${name}`);

@@ -21,8 +21,13 @@ beforeAll(async () => {
 
 afterAll(() => stopBuilt(lambda));
 
+/** Returns the user name that EC2 lists for a connection. */
+function userOf(connectionId: string): string | undefined {
+  return ec2.connections.find((one) => one.connectionId === connectionId)?.username;
+}
+
 /** Sweeps, and checks that the one log entry says the same as the result. */
-async function sweep(by = lambda) {
+async function sweep(by = lambda, nameOf: (connectionId: string) => string | undefined = userOf) {
   const { response, log } = await by.sweep(INPUT);
   expect(log).toStrictEqual([{ level: "info", message: [expect.any(String)] }]);
   const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
@@ -30,6 +35,7 @@ async function sweep(by = lambda) {
   expect(entry).toStrictEqual({
     endpointId,
     ...counts,
+    terminatedUsers: terminated.slice(0, 100).map(nameOf),
     terminated: terminated.slice(0, 100),
     terminatedCount: terminated.length,
     notTerminated: [],
@@ -76,6 +82,15 @@ describe("a sweep", () => {
     const terminated = expect.arrayContaining([rows[0]?.connectionId, rows[2]?.connectionId]);
     expect(result).toStrictEqual({ ...swept(4), terminated });
     expect(result.terminated).toHaveLength(2);
+  });
+
+  test("ends the oldest first, so that those it has no time for are not the same each time", async () => {
+    const ids = Array.from({ length: 60 }, (_, i) => addConnectionOf(`user-${i % 20}`, i).connectionId);
+    await sweep();
+    const ended = ec2.requests.slice(1).map(({ params }) => ids.indexOf(String(params.get("ConnectionId"))));
+    expect(ended).toHaveLength(40);
+    // Ten are on their way at once, and may overtake each other.
+    for (const [place, age] of ended.entries()) expect(Math.abs(59 - age - place)).toBeLessThan(10);
   });
 
   test("ends nobody the second time", async () => {
@@ -188,7 +203,11 @@ describe("a sweep", () => {
     const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
     const { result, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(result).toStrictEqual(swept(2));
-    expect(entry.dryRun).toStrictEqual({ terminated: [rows[0]?.connectionId], terminatedCount: 1 });
+    expect(entry.dryRun).toStrictEqual({
+      terminated: [rows[0]?.connectionId],
+      terminatedCount: 1,
+      terminatedUsers: ["alice"],
+    });
     expect(statuses(rows)).toStrictEqual(["active", "active"]);
   });
 
@@ -197,6 +216,7 @@ describe("a sweep", () => {
     const { entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(entry.dryRun).toMatchObject({ terminatedCount: 10_000 });
     expect(Object(entry.dryRun).terminated).toHaveLength(100);
+    expect(Object(entry.dryRun).terminatedUsers).toStrictEqual(Array(100).fill("alice"));
     expect(JSON.stringify(entry).length).toBeLessThan(10_000);
   });
 
@@ -206,7 +226,7 @@ describe("a sweep", () => {
     );
     const newer = addConnectionOf(undefined, 10, { commonName: "laptop" });
     const unnamed = addConnectionOf("alice", 5, { commonName: undefined });
-    const { result } = await sweep(await lambdaWith({ IDENTITY: "common-name" }));
+    const { result } = await sweep(await lambdaWith({ IDENTITY: "common-name" }), () => "laptop");
     expect(result).toStrictEqual({ ...swept(4, laptop?.connectionId), unnamed: 1 });
     expect(statuses([newer, unnamed, ...(phone ? [phone] : [])])).toStrictEqual(["active", "active", "active"]);
   });

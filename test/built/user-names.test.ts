@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { ALLOWED } from "../helpers/answers.ts";
-import { statuses, useBuilt, useEc2 } from "../helpers/built.ts";
+import { builtForTest, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 
 const ec2 = useEc2();
@@ -43,4 +43,35 @@ test("a user named * never ends the connection of a row without user name", asyn
   expect(response.allow).toBe(false);
   expect(stranger.status).toBe("active");
   expect(JSON.stringify(entry.errors)).toContain(stranger.connectionId);
+});
+
+describe.each(["-", "N/A"])("%j stands for no name", (placeholder) => {
+  test("in a request: it is let in without a call, and ends nobody", async () => {
+    const row = ec2.addConnection({ username: placeholder });
+    const { response, entry } = await askHandler(connectEvent({ username: placeholder }));
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.reason).toBe("no username to compare");
+    expect(row.status).toBe("active");
+    expect(ec2.requests).toHaveLength(0);
+  });
+
+  test("in a row that EC2's filter gives: the filter's word stands", async () => {
+    const older = ec2.addConnection({ username: placeholder, filterUsername: "alice" });
+    expect((await askHandler(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(older.status).toBe("terminated");
+  });
+
+  test("in the rows of a sweep: they are unnamed, and stay", async () => {
+    const rows = [1, 2, 3].map(() => ec2.addConnection({ username: placeholder }));
+    const lambda = await builtForTest(ec2.env);
+    const { response } = await lambda.sweep({ sweep: ec2.endpointId });
+    expect(response).toMatchObject({ active: 3, unnamed: 3, terminated: [] });
+    expect(statuses(rows)).toStrictEqual(["active", "active", "active"]);
+  });
+});
+
+test.each(["NA", "n/a", "--", " - "])("%j is a person's name", async (username) => {
+  const older = ec2.addConnection({ username });
+  expect((await askHandler(connectEvent({ username }))).response).toStrictEqual(ALLOWED);
+  expect(older.status).toBe("terminated");
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { ClientConnectResponse } from "../../src/handler.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
-import { CONNECTION_ID } from "./events.ts";
+import { CONNECTION_ID, connectEvent } from "./events.ts";
 import type { Invocation } from "./lambda.ts";
 
 /** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */
@@ -57,6 +57,8 @@ export const ALLOWED = {
   "schema-version": "v3",
 };
 
+const ALICE = connectEvent();
+
 /** The log entry, without its time, of alice being allowed after these older connections of hers were ended. */
 export function entryOfTerminated(...terminated: string[]) {
   return {
@@ -64,6 +66,8 @@ export function entryOfTerminated(...terminated: string[]) {
     reason: "older connections terminated",
     username: "alice",
     commonName: "",
+    publicIp: ALICE["public-ip"],
+    platform: ALICE.platform,
     endpointId: ENDPOINT_ID,
     connectionId: CONNECTION_ID,
     terminated,

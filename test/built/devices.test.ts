@@ -1,0 +1,133 @@
+import { describe, expect, test } from "vitest";
+import { ALLOWED } from "../helpers/answers.ts";
+import { callsTo, statuses, useEc2, useSettings } from "../helpers/built.ts";
+import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
+
+const ec2 = useEc2();
+const { askHandlerWith, addConnection } = useSettings(ec2);
+
+describe("a device that comes back, where a user may have several connections", () => {
+  const ofDevice = (secondsAgo: number, commonName: string | undefined) => addConnection(secondsAgo, { commonName });
+  const fromLaptop = connectEvent({ "common-name": "laptop" });
+
+  test("takes the place of its own dead connection, not of the live one of another device", async () => {
+    const [phone, laptop] = [ofDevice(60, "phone"), ofDevice(30, "laptop")];
+    const { response } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: "2" }, fromLaptop);
+    expect(response).toStrictEqual(ALLOWED);
+    expect(statuses([phone, laptop])).toStrictEqual(["active", "terminated"]);
+  });
+
+  test.each([
+    ["2", ["active", "terminated", "terminated", "terminated", "terminated"]],
+    ["3", ["active", "active", "terminated", "terminated", "terminated"]],
+    ["4", ["active", "active", "terminated", "active", "terminated"]],
+    ["5", ["active", "active", "terminated", "active", "active"]],
+  ])("of %s: its own go first, the oldest of them before the others, and then the oldest", async (limit, expected) => {
+    const others = [ofDevice(20, "phone"), ofDevice(50, "tablet")];
+    const own = [ofDevice(40, "laptop"), ofDevice(10, "laptop"), ofDevice(30, "laptop")];
+    await askHandlerWith({ MAX_CONNECTIONS_PER_USER: limit }, fromLaptop);
+    expect(statuses([...others, ...own])).toStrictEqual(expected);
+  });
+
+  test.each<[string, unknown, (string | undefined)[]]>([
+    ["all have one certificate", "shared", ["shared", "shared"]],
+    ["the request has none", "", ["", ""]],
+    ["there are none at all", undefined, [undefined, undefined]],
+    ["the request has a placeholder", "-", ["-", "N/A"]],
+    ["the request has something odd", { name: "laptop" }, ["laptop", "[object Object]"]],
+    ["it is another one", "watch", ["phone", "laptop"]],
+  ])("is as any other where %s: the oldest goes", async (_, commonName, [older, newer]) => {
+    const rows = [ofDevice(20, newer), ofDevice(30, older)];
+    await askHandlerWith({ MAX_CONNECTIONS_PER_USER: "2" }, connectEvent({ "common-name": commonName }));
+    expect(statuses(rows)).toStrictEqual(["active", "terminated"]);
+  });
+
+  test("leaves what is newer than itself, where it is listed, though it is of the same device", async () => {
+    const rows = [ofDevice(10, "laptop"), ofDevice(40, "laptop"), ofDevice(50, "phone")];
+    addConnection(20, { connectionId: CONNECTION_ID, commonName: "laptop" });
+    await askHandlerWith({ MAX_CONNECTIONS_PER_USER: "3" }, fromLaptop);
+    expect(statuses(rows)).toStrictEqual(["active", "terminated", "active"]);
+  });
+});
+
+describe("devices of one user that push each other out", () => {
+  function addRecent(count: number, secondsAgo = 30, fields = {}) {
+    // All but the last have been ended by the next one.
+    return Array.from({ length: count }, (_, i) =>
+      addConnection(secondsAgo, { status: i === count - 1 ? "active" : "terminated", ...fields }),
+    );
+  }
+
+  test.each([
+    ["1", 21],
+    ["3", 23],
+  ])("are denied with a limit of %s when EC2 lists %d within a minute, and nobody is ended", async (limit, count) => {
+    const rows = addRecent(count);
+    const { response, entry, level } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: limit });
+    expect(response.allow).toBe(false);
+    expect(response["error-msg-on-denied-connection"]).toMatch(/connect too often.*try again in a minute/);
+    expect(callsTo(ec2)).toStrictEqual(["Describe"]);
+    expect(rows.at(-1)?.status).toBe("active");
+    expect(level).toBe("error");
+    expect(entry).toMatchObject({ reason: "too many connections within a minute", errors: [] });
+  });
+
+  test.each([
+    ["1", 20],
+    ["3", 22],
+  ])("are let in with a limit of %s when there are %d, and the older one is ended", async (limit, count) => {
+    const rows = addRecent(count);
+    const live = Array.from({ length: Number(limit) - 1 }, () => addConnection(10, { username: "alice" }));
+    for (const row of live) row.establishedAt = new Date(Date.now() - 90_000);
+    const { response, entry } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: limit });
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry.terminated).toHaveLength(1);
+    expect(statuses([...rows, ...live]).filter((status) => status === "active")).toHaveLength(Number(limit) - 1);
+  });
+
+  test.each<[string, number, number, object]>([
+    ["were established before", 60, 90, {}],
+    ["are another user's", 60, 30, { username: "bob" }],
+    ["have no time", 60, 30, { establishedAt: "-" }],
+  ])("do not count where they %s", async (_, count, secondsAgo, fields) => {
+    addRecent(count, secondsAgo, fields);
+    const { response } = await askHandlerWith({});
+    expect(response).toStrictEqual(ALLOWED);
+  });
+
+  test("count by the name that is compared", async () => {
+    addRecent(21, 30, { commonName: "laptop", username: "" });
+    const event = connectEvent({ username: "", "common-name": "laptop" });
+    const { response } = await askHandlerWith({ IDENTITY: "common-name" }, event);
+    expect(response.allow).toBe(false);
+    const other = await askHandlerWith({ IDENTITY: "common-name" }, { ...event, "common-name": "phone" });
+    expect(other.response).toStrictEqual(ALLOWED);
+  });
+
+  test("count for nobody whose name may not be theirs: EC2 names no user of what a filter for * gives", async () => {
+    addRecent(60, 30, { username: undefined, filterUsername: "bob", status: "terminated" });
+    const { response } = await askHandlerWith({}, connectEvent({ username: "*" }));
+    expect(response).toStrictEqual(ALLOWED);
+  });
+
+  test("are denied with ON_FAILURE=allow too: nothing has failed", async () => {
+    addRecent(21);
+    expect((await askHandlerWith({ ON_FAILURE: "allow" })).response.allow).toBe(false);
+  });
+
+  test("are let in by a dry run, which says what the answer would have been, at level error", async () => {
+    addRecent(21);
+    const { response, entry, level } = await askHandlerWith({ DRY_RUN: "true" });
+    expect(response).toStrictEqual(ALLOWED);
+    expect(level).toBe("error");
+    expect(entry).toMatchObject({
+      reason: "dry run: too many connections within a minute",
+      dryRun: { decision: "deny", terminated: [] },
+    });
+  });
+
+  test("are let in when the user is exempt", async () => {
+    addRecent(60);
+    expect((await askHandlerWith({ EXEMPT_USERS: "alice" })).response).toStrictEqual(ALLOWED);
+  });
+});

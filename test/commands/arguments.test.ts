@@ -2,30 +2,80 @@ import { describe, expect, test } from "vitest";
 import { runCommand } from "../helpers/command.ts";
 
 const USAGE = {
-  bench: "usage: npm run bench -- [--json] | npm run bench -- storm ",
-  demo: "usage: npm start [-- event.json]",
-  fuzz: "usage: npm run fuzz -- [--runs N] [--seed S] [--lanes L]",
+  bench:
+    "usage: npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] | [--help]",
+  demo: "usage: npm start [-- event.json] | npm start -- --help",
+  fuzz: "usage: npm run fuzz -- [--runs N] [--seed S] [--lanes L] [--help]",
 };
 
-describe("a command that is given what it does not take ends with one line and exit code 2:", () => {
+describe("a command that is given what it does not take names it, shows its usage and ends with exit code 2:", () => {
   test.each<[name: keyof typeof USAGE, args: string, says: string]>([
-    ["demo", "--verbose", USAGE.demo],
-    ["demo", "one.json two.json", "npm start takes one file, got 2"],
-    ["fuzz", "--bogus", USAGE.fuzz],
-    ["fuzz", "faults", USAGE.fuzz],
+    ["demo", "--foo", "Unknown option '--foo'"],
+    ["demo", "one.json two.json", "Unexpected argument 'two.json': expected one file"],
+    ["fuzz", "--bogus", "Unknown option '--bogus'"],
+    ["fuzz", "20", "Unexpected argument '20'. This command does not take positional arguments"],
+    ["fuzz", "--runs", "Option '--runs <value>' argument missing"],
     ["fuzz", "--runs x", '--runs: expected an integer from 1, got "x"'],
     ["fuzz", "--runs 0", '--runs: expected an integer from 1, got "0"'],
     ["fuzz", "--seed 1.5", '--seed: expected an integer from 0, got "1.5"'],
+    ["fuzz", "--seed=-1", '--seed: expected an integer from 0, got "-1"'],
     ["fuzz", "--lanes Infinity", '--lanes: expected an integer from 1, got "Infinity"'],
-    ["bench", "--bogus", USAGE.bench],
-    ["bench", "strom", USAGE.bench],
-    ["bench", "--users 5", USAGE.bench],
-    ["bench", "storm --json", USAGE.bench],
+    ["bench", "--bogus", "Unknown option '--bogus'"],
+    ["bench", "--json=yes", "Option '--json' does not take an argument"],
+    ["bench", "strom", "Unknown argument 'strom': expected storm, or none"],
+    ["bench", "storm rain", "Unexpected argument 'rain'"],
+    ["bench", "--users 5", "Option '--users' is for storm only"],
+    ["bench", "storm --json", "Option '--json' is not for storm"],
     ["bench", "storm --scale 0", '--scale: expected a number from 0.01, got "0"'],
     ["bench", "storm --users many", '--users: expected an integer from 1, got "many"'],
   ])("%s %s", (name, args, says) => {
     const { status, stdout, stderr } = runCommand(name, ...args.split(" "));
     expect([status, stdout]).toStrictEqual([2, ""]);
-    expect(stderr.split("\n")).toStrictEqual([expect.stringContaining(says), ""]);
+    expect(stderr.split("\n")).toStrictEqual([says, USAGE[name], ""]);
+  });
+
+  test("an option whose value may be another option", () => {
+    const { status, stderr } = runCommand("bench", "storm", "--users", "--older", "2");
+    expect(status).toBe(2);
+    expect(stderr.split("\n")).toStrictEqual([
+      expect.stringContaining("Option '--users' argument is ambiguous."),
+      USAGE.bench,
+      "",
+    ]);
+  });
+});
+
+describe("--help shows the usage, and each option with its default:", () => {
+  test.each<[name: keyof typeof USAGE, options: [name: string, byDefault: string][]]>([
+    ["demo", []],
+    [
+      "fuzz",
+      [
+        ["runs N", "2000"],
+        ["seed S", "a random one"],
+        ["lanes L", "8"],
+      ],
+    ],
+    [
+      "bench",
+      [
+        ["json", "as tables"],
+        ["users N", "three storms, of 200 and 400"],
+        ["seconds S", "5"],
+        ["older N", "0"],
+        ["scale F", "0.4"],
+      ],
+    ],
+  ])("%s", (name, options) => {
+    const { status, stdout, stderr } = runCommand(name, "--help");
+    expect([status, stderr]).toStrictEqual([0, ""]);
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines[0]).toBe(USAGE[name]);
+    expect(lines.filter((line) => line.startsWith("  --"))).toStrictEqual([
+      ...options.map(([option, byDefault]) =>
+        expect.stringMatching(new RegExp(`^  --${option} +\\S.* \\(default: ${byDefault}\\)$`)),
+      ),
+      expect.stringMatching(/^ {2}--help +\S/),
+    ]);
   });
 });

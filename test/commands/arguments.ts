@@ -1,14 +1,50 @@
-/** What the commands share to read their arguments. Whatever they cannot read ends them with one line and exit code 2. */
+/** What the commands share to read their arguments. Each has one table of options, for parseArgs and for its help. */
 
 import { type ParseArgsConfig, parseArgs } from "node:util";
 
-/** Returns what parseArgs makes of the arguments; where they are not what the command takes, ends it with its usage. */
-export function readArguments<T extends ParseArgsConfig>(usage: string, config: T): ReturnType<typeof parseArgs<T>> {
-  try {
-    return parseArgs(config);
-  } catch {
-    endWith(`usage: ${usage}`);
+interface Option {
+  type: "string" | "boolean";
+  /** What stands for its value in the help. */
+  value?: string;
+  meaning: string;
+  default?: string;
+}
+
+/** A command: what parseArgs takes, and what its help says besides. */
+export interface Command extends ParseArgsConfig {
+  /** One line. */
+  usage: string;
+  /** What it does. */
+  does: string;
+  options: Record<string, Option>;
+}
+
+let usage = "";
+
+/** Returns what parseArgs makes of the arguments. Ends the command where they ask for help, or are not what it takes. */
+export function readArguments<const T extends Command>(command: T): ReturnType<typeof parseArgs<T>> {
+  usage = `usage: ${command.usage}`;
+  if (process.argv.slice(2).includes("--help")) {
+    console.log(helpOf(command));
+    process.exit(0);
   }
+  try {
+    return parseArgs(command);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    // No command takes what its advice is about: a file whose name begins with a dash.
+    endWrongUse(text.replace(/\. To specify a positional .*/s, "").replaceAll("\n", " "));
+  }
+}
+
+function helpOf({ does, options }: Command): string {
+  const all: Record<string, Option> = { ...options, help: { type: "boolean", meaning: "show this, and do nothing" } };
+  const rows = Object.entries(all).map(([name, { value = "", meaning, default: byDefault }]) => ({
+    option: `--${name} ${value}`.trim(),
+    text: byDefault === undefined ? meaning : `${meaning} (default: ${byDefault})`,
+  }));
+  const width = Math.max(...rows.map(({ option }) => option.length));
+  return [usage, "", does, "", ...rows.map(({ option, text }) => `  ${option.padEnd(width)}  ${text}`)].join("\n");
 }
 
 /** Returns the integer that a flag was given. */
@@ -29,10 +65,17 @@ function numberOf(text: string): number {
 }
 
 function endWithout(expected: string, flag: string, text: string, least: number): never {
-  endWith(`${flag}: expected ${expected} from ${least}, got "${text}"`);
+  endWrongUse(`${flag}: expected ${expected} from ${least}, got "${text}"`);
 }
 
-export function endWith(line: string): never {
-  console.error(line);
+/** Ends the command with what is wrong with its arguments, and its usage. */
+export function endWrongUse(what: string): never {
+  console.error(`${what}\n${usage}`);
   process.exit(2);
+}
+
+/** Ends the command with a sentence about what it cannot do, or with an error's message. */
+export function endWithFault(fault: unknown): never {
+  console.error(fault instanceof Error ? fault.message : fault);
+  process.exit(1);
 }

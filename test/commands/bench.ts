@@ -1,33 +1,54 @@
 // npm run bench: what a cold login and a warm one cost. npm run bench -- storm: what becomes of a storm of logins.
 
-import { endWith, integerFrom, numberFrom, readArguments } from "./arguments.ts";
+import { endWithFault, endWrongUse, integerFrom, numberFrom, readArguments } from "./arguments.ts";
 import { benchColdLogin } from "./bench-cold-login.ts";
 import { benchStorm } from "./bench-storm.ts";
+import { buildDist } from "./build.ts";
+import { progress } from "./report.ts";
 
-const USAGE = "npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F]";
-const { positionals, values } = readArguments(USAGE, {
+const { positionals, values, tokens } = readArguments({
+  usage:
+    "npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] | [--help]",
+  does: `Measures what a cold login and a warm one cost, in the built function against an imitation of EC2.
+With storm: what becomes of many logins within seconds, before EC2's documented limits.`,
   allowPositionals: true,
+  tokens: true,
   options: {
-    json: { type: "boolean" },
-    scale: { type: "string" },
-    users: { type: "string" },
-    seconds: { type: "string" },
-    older: { type: "string" },
+    json: { type: "boolean", meaning: "print the figures alone, as JSON; not for storm (default: as tables)" },
+    users: {
+      type: "string",
+      value: "N",
+      meaning: "storm: how many users connect (default: three storms, of 200 and 400)",
+    },
+    seconds: { type: "string", value: "S", meaning: "storm: within how many seconds they do", default: "5" },
+    older: { type: "string", value: "N", meaning: "storm: how many older sessions each has", default: "0" },
+    scale: {
+      type: "string",
+      value: "F",
+      meaning: "storm: what users and EC2's limits are multiplied by",
+      default: "0.4",
+    },
   },
 });
-const { json = false, ...storm } = values;
-const isStorm = positionals[0] === "storm";
-const isForTheOther = isStorm ? json : Object.keys(storm).length > 0;
-if (positionals.length > (isStorm ? 1 : 0) || isForTheOther) endWith(`usage: ${USAGE}`);
+const [kind, ...more] = positionals;
+const isStorm = kind === "storm";
+if (kind !== undefined && !isStorm) endWrongUse(`Unknown argument '${kind}': expected storm, or none`);
+if (more.length > 0) endWrongUse(`Unexpected argument '${more[0]}'`);
+for (const token of tokens) {
+  if (token.kind !== "option" || (token.name === "json") !== isStorm) continue;
+  endWrongUse(`Option '--${token.name}' is ${isStorm ? "not for storm" : "for storm only"}`);
+}
 
-if (isStorm) {
-  const { scale = "0.4", users, seconds = "5", older = "0" } = storm;
-  await benchStorm({
-    scale: numberFrom("--scale", scale, 0.01),
-    users: users === undefined ? undefined : integerFrom("--users", users, 1),
-    seconds: numberFrom("--seconds", seconds, 0),
-    older: integerFrom("--older", older, 0),
-  });
-} else {
-  await benchColdLogin(json);
+const storm = {
+  scale: numberFrom("--scale", values.scale, 0.01),
+  users: values.users === undefined ? undefined : integerFrom("--users", values.users, 1),
+  seconds: numberFrom("--seconds", values.seconds, 0),
+  older: integerFrom("--older", values.older, 0),
+};
+buildDist();
+try {
+  await (isStorm ? benchStorm(storm) : benchColdLogin(values.json ?? false));
+} catch (error) {
+  progress("");
+  endWithFault(error);
 }

@@ -7,12 +7,20 @@ import { REFUSED } from "../ec2/faults.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";
-import { endWith, readArguments } from "./arguments.ts";
+import { endWrongUse, readArguments } from "./arguments.ts";
+import { buildDist } from "./build.ts";
 import { table } from "./report.ts";
 
-const { positionals } = readArguments("npm start [-- event.json]", { allowPositionals: true });
+const { positionals } = readArguments({
+  usage: "npm start [-- event.json] | npm start -- --help",
+  does: `Shows the built function at work against an imitation of EC2, as a story. With a file: runs the one event in it
+(samples in test/helpers/events/).`,
+  allowPositionals: true,
+  options: {},
+});
 const [file, ...more] = positionals;
-if (more.length > 0) endWith(`npm start takes one file, got ${positionals.length}`);
+if (more.length > 0) endWrongUse(`Unexpected argument '${more[0]}': expected one file`);
+buildDist();
 
 const ec2 = await new LoopbackEc2().start();
 const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);

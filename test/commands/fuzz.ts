@@ -1,24 +1,31 @@
-// npm run fuzz -- --runs N [--seed S] [--lanes L]: the properties of the test suite, on more cases, from another seed.
+// npm run fuzz: the properties of the test suite, on more cases, from another seed.
 
 import { EVENTS } from "../built/properties/events.ts";
 import { type Property, startLanes, stopLanes, tryCases } from "../built/properties/lanes.ts";
 import { LOGINS } from "../built/properties/logins.ts";
 import { SWEEPS } from "../built/properties/sweeps.ts";
 import { integerFrom, readArguments } from "./arguments.ts";
+import { buildDist } from "./build.ts";
 import { count, progress, table } from "./report.ts";
 
-const { values } = readArguments("npm run fuzz -- [--runs N] [--seed S] [--lanes L]", {
+const { values } = readArguments({
+  usage: "npm run fuzz -- [--runs N] [--seed S] [--lanes L] [--help]",
+  does: "Tries the rules of the tests on random requests, and on random logins and sweeps while EC2 fails at random.",
   options: {
-    runs: { type: "string", default: "2000" },
-    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
-    lanes: { type: "string", default: "8" },
+    runs: { type: "string", value: "N", meaning: "how many cases of each kind", default: "2000" },
+    seed: { type: "string", value: "S", meaning: "an integer that the cases are made from (default: a random one)" },
+    lanes: { type: "string", value: "L", meaning: "how many cases are tried at once", default: "8" },
   },
 });
 const runs = integerFrom("--runs", values.runs, 1);
-const seed = integerFrom("--seed", values.seed, 0);
-const lanes = await startLanes(Math.min(runs, integerFrom("--lanes", values.lanes, 1)));
+const seed = integerFrom("--seed", values.seed ?? String(Math.floor(Math.random() * 2 ** 31)), 0);
+const laneCount = Math.min(runs, integerFrom("--lanes", values.lanes, 1));
+buildDist();
+const lanes = await startLanes(laneCount);
 
 console.log(`seed ${seed}, ${lanes.length} lanes; the same two numbers make the same cases again`);
+console.log(
+);
 try {
   await fuzz("events", EVENTS);
   await fuzz("faults", LOGINS);

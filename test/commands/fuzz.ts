@@ -25,6 +25,7 @@ const lanes = await startLanes(laneCount);
 
 console.log(`seed ${seed}, ${lanes.length} lanes; the same two numbers make the same cases again`);
 console.log(
+  "In one run, EC2 may fail several times, and several connections may end: those counts can exceed the runs.",
 );
 try {
   await fuzz("events", EVENTS);
@@ -46,7 +47,7 @@ async function fuzz<Case, Seen>(what: string, property: Property<Case, Seen>): P
   };
   const tally = await tryCases(lanes, property, { runs, seed, onRun });
   progress("");
-  console.log(`\n${count(done)} runs with random ${what}: nothing found\n`);
+  console.log(`\n${count(done)} runs with random ${what}: no rule broken\n`);
   table(
     ["what happened", "times"],
     Object.entries(tally)

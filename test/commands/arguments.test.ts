@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { HANDLER } from "../../build.mjs";
 import { runCommand } from "../helpers/command.ts";
 
 const USAGE = {
@@ -77,5 +79,12 @@ describe("--help shows the usage, and each option with its default:", () => {
       ),
       expect.stringMatching(/^ {2}--help +\S/),
     ]);
+  });
+
+  test("npm start names each setting of the handler", () => {
+    const settings = [...readFileSync(HANDLER, "utf8").matchAll(/^ {2}([A-Z_]+): \{ byDefault/gm)];
+    const { stdout } = runCommand("demo", "--help");
+    expect(settings.length).toBeGreaterThan(0);
+    expect(stdout).toContain(`${settings.map(([, name]) => name).join(", ")}.`);
   });
 });

@@ -1,29 +1,42 @@
-// npm start: the built handler in front of a loopback EC2, as a story. With a file as argument: that one event.
+// npm start: the built handler in front of a loopback EC2, as a story. With a file as argument: the one event in it.
 
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { REFUSED } from "../ec2/faults.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, Lambda } from "../helpers/lambda.ts";
-import { endWrongUse, readArguments } from "./arguments.ts";
+import { DIST, InvocationError, Lambda } from "../helpers/lambda.ts";
+import { endWithFault, endWrongUse, readArguments } from "./arguments.ts";
 import { buildDist } from "./build.ts";
 import { table } from "./report.ts";
 
+/** The handler's environment variables. */
+const SETTINGS = [
+  "MAX_CONNECTIONS_PER_USER",
+  "ON_FAILURE",
+  "IDENTITY",
+  "IGNORE_USERNAME_CASE",
+  "EXEMPT_USERS",
+  "DRY_RUN",
+];
+
 const { positionals } = readArguments({
   usage: "npm start [-- event.json] | npm start -- --help",
-  does: `Shows the built function at work against an imitation of EC2, as a story. With a file: runs the one event in it
-(samples in test/helpers/events/).`,
+  does: `Shows the built function at work against an imitation of EC2, as a story. With a file: runs the one event in it,
+a login or a sweep (samples in test/helpers/events/), with those of the handler's settings that the environment has:
+${SETTINGS.join(", ")}.`,
   allowPositionals: true,
   options: {},
 });
 const [file, ...more] = positionals;
 if (more.length > 0) endWrongUse(`Unexpected argument '${more[0]}': expected one file`);
+const event = file === undefined ? undefined : readEvent(file);
 buildDist();
 
+const settings = Object.fromEntries(SETTINGS.map((name) => [name, process.env[name] ?? ""]));
 const ec2 = await new LoopbackEc2().start();
-const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
+const lambda = await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, ...(file === undefined ? {} : settings) });
 const devices = new Map<string, string>();
 const startedAt = Date.now() - 3_600_000;
 try {
@@ -79,36 +92,65 @@ npm start -- ${relative("", fileURLToPath(new URL("../helpers/events/alice.json"
 }
 
 async function runEvent(file: string): Promise<void> {
-  const event = await readEvent(file);
+  const isSweep = Object.hasOwn(Object(event), "sweep");
+  // A login of the same moment, which is what a sweep is for.
+  if (isSweep) addDevice("cvpn-connection-04e7e1b2f0daf9460", "alice", "alice's phone");
   heading("Who is connected");
   showConnections();
   heading(`The event in ${file}`);
-  const { response, entry } = await askHandler(event, "the event's device");
-  show("The response:", response);
-  show("The log entry:", entry);
+  const endpoint = fieldOf(event, isSweep ? "sweep" : "endpoint-id");
+  if (endpoint !== "" && endpoint !== ec2.endpointId) {
+    console.log(`\nIts endpoint is ${JSON.stringify(endpoint)}. The demo knows one endpoint, ${ec2.endpointId}.`);
+  }
+  const set = Object.entries(settings).filter(([, value]) => value !== "");
+  if (set.length > 0) show("Settings from the environment:", Object.fromEntries(set));
+  if (isSweep) {
+    await showSweep();
+  } else {
+    const { response, entry } = await askHandler(event, "the event's device");
+    show("The response:", response);
+    show("The log entry:", entry);
+  }
   heading("Who is connected now");
   showConnections();
+}
+
+async function showSweep(): Promise<void> {
+  const outcome = await lambda.sweep(event).catch((error: unknown) => {
+    if (error instanceof InvocationError) return error;
+    throw error;
+  });
+  const hasFailed = outcome instanceof InvocationError;
+  if (hasFailed) show("The sweep failed:", outcome.message);
+  else show("The result:", outcome.response);
+  const [entry] = hasFailed ? outcome.invocation.log : outcome.log;
+  // With a wrong setting or field it throws before there is anything to log.
+  if (entry !== undefined) show("The log entry:", JSON.parse(String(entry.message[0])));
 }
 
 /** Asks the handler as Client VPN would, and lets the device in if it may. */
 async function askHandler(event: unknown, device: string) {
   const { response, log } = await lambda.invoke(event);
-  if (response.allow) addDevice(fieldOf(event, "connection-id"), fieldOf(event, "username"), device);
+  const isHere = fieldOf(event, "endpoint-id") === ec2.endpointId;
+  if (response.allow && isHere) {
+    addDevice(fieldOf(event, "connection-id"), fieldOf(event, "username"), device, fieldOf(event, "common-name"));
+  }
   const entry: unknown = JSON.parse(String(log[0]?.message[0]));
   return { response, entry };
 }
 
-function addDevice(connectionId: string, username: string, device: string): void {
+/** With Active Directory, the common name is the user name. */
+function addDevice(connectionId: string, username: string, device: string, commonName = username): void {
   const establishedAt = new Date(startedAt + devices.size * 1_000);
-  ec2.addConnection({ connectionId, username, filterUsername: username, establishedAt });
+  ec2.addConnection({ connectionId, username, filterUsername: username, commonName, establishedAt });
   devices.set(connectionId, device);
 }
 
-async function readEvent(file: string | URL): Promise<unknown> {
+function readEvent(file: string): unknown {
   try {
-    return JSON.parse(await readFile(file, "utf8"));
+    return JSON.parse(readFileSync(file, "utf8"));
   } catch (error) {
-    throw new Error(`Cannot read an event from ${file}: ${error instanceof Error ? error.message : error}`);
+    endWithFault(`Cannot read an event from ${file}: ${error instanceof Error ? error.message : error}`);
   }
 }
 
@@ -126,12 +168,14 @@ function show(explanation: string, value: unknown): void {
 }
 
 function showConnections(): void {
-  const rows = ec2.connections.map(({ connectionId, username, status }) => [
+  const isByCommonName = settings.IDENTITY === "common-name" && file !== undefined;
+  const rows = ec2.connections.map(({ connectionId, username, commonName, status }) => [
     devices.get(connectionId) ?? "",
-    username ?? "",
+    (isByCommonName ? commonName : username) ?? "",
     connectionId,
     status,
   ]);
   console.log();
-  table(["DEVICE".padEnd(15), "USERNAME", "CONNECTION", "STATUS"], rows, 4);
+  const name = isByCommonName ? "COMMON NAME" : "USERNAME";
+  table(["DEVICE".padEnd(15), name, "CONNECTION", "STATUS"], rows, 4);
 }

@@ -5,7 +5,7 @@ import { runCommand } from "../helpers/command.ts";
 
 const USAGE = {
   bench:
-    "usage: npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] | [--help]",
+    "usage: npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] [--devices N] | [--help]",
   demo: "usage: npm start [-- event.json] | npm start -- --help",
   fuzz: "usage: npm run fuzz -- [--runs N] [--seed S] [--lanes L] [--help]",
 };
@@ -66,6 +66,7 @@ describe("--help shows the usage, and each option with its default:", () => {
         ["seconds S", "5"],
         ["older N", "0"],
         ["scale F", "0.4"],
+        ["devices N", "50, at the end"],
       ],
     ],
   ])("%s", (name, options) => {

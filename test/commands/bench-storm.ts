@@ -10,19 +10,11 @@ import { LoopbackEc2 } from "../ec2/server.ts";
 import { TokenBucket } from "../ec2/token-bucket.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";
+import { LIMITS, type Limit, type Limits, limitText, scaled } from "./limits.ts";
 import { count, median, progress, ratio, table } from "./report.ts";
 
 /** Client VPN waits this long for an answer. */
 const CLIENT_VPN_WAITS_MS = 30_000;
-
-/** EC2's limits for an account in a Region (EC2 API throttling): requests at once, and further ones each second. */
-const DESCRIBE = { capacity: 100, perSecond: 20 };
-const TERMINATE = { capacity: 50, perSecond: 5 };
-
-interface Limit {
-  capacity: number;
-  perSecond: number;
-}
 
 interface Storm {
   users: number;
@@ -59,7 +51,7 @@ export async function benchStorm(options: Omit<Storm, "users"> & { scale: number
     const withSdkRetries = join(folder, "index.cjs");
     writeFileSync(withSdkRetries, await bundleWithSdkRetries());
     for (const storm of full.map((one) => ({ ...one, users: Math.round(one.users * scale) }))) {
-      const limits = { describe: scaled(DESCRIBE, scale), terminate: scaled(TERMINATE, scale) };
+      const limits = scaled(LIMITS, scale);
       const ours = await run("dist/index.cjs", `${DIST}index.cjs`, storm, limits);
       const sdk = await run("the SDK's retries", withSdkRetries, storm, limits);
       progress("");
@@ -68,15 +60,6 @@ export async function benchStorm(options: Omit<Storm, "users"> & { scale: number
   } finally {
     rmSync(folder, { recursive: true });
   }
-}
-
-interface Limits {
-  describe: Limit;
-  terminate: Limit;
-}
-
-function scaled({ capacity, perSecond }: Limit, scale: number): Limit {
-  return { capacity: capacity * scale, perSecond: perSecond * scale };
 }
 
 /** The handler with the SDK's own three attempts, instead of its loop's. */
@@ -171,10 +154,9 @@ function queueBefore({ capacity, perSecond }: Limit) {
 
 function print({ users, seconds, older }: Storm, limits: Limits, best: Outcome, runs: Record<string, Outcome>): void {
   const each = older === 1 ? "one older session" : `${older === 0 ? "no" : older} older sessions`;
-  const limit = ({ capacity, perSecond }: Limit) => `${capacity} + ${perSecond}/s`;
   console.log(
     `\n${count(users)} users ${seconds === 0 ? "at once" : `in ${seconds} s`}, ${each} each; ` +
-      `EC2 serves ${limit(limits.describe)} look-ups and ${limit(limits.terminate)} terminations\n`,
+      `EC2 serves ${limitText(limits.describe)} look-ups and ${limitText(limits.terminate)} terminations\n`,
   );
   const seconds2 = (ms: number) => (ms / 1_000).toFixed(2);
   const mean = ({ waits }: Outcome) => waits.reduce((sum, wait) => sum + wait, 0) / waits.length;

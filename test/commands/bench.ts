@@ -2,13 +2,14 @@
 
 import { endWithFault, endWrongUse, integerFrom, numberFrom, readArguments } from "./arguments.ts";
 import { benchColdLogin } from "./bench-cold-login.ts";
+import { benchDevices } from "./bench-devices.ts";
 import { benchStorm } from "./bench-storm.ts";
 import { buildDist } from "./build.ts";
 import { progress } from "./report.ts";
 
 const { positionals, values, tokens } = readArguments({
   usage:
-    "npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] | [--help]",
+    "npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] [--devices N] | [--help]",
   does: `Measures what a cold login and a warm one cost, in the built function against an imitation of EC2.
 With storm: what becomes of many logins within seconds, before EC2's documented limits.`,
   allowPositionals: true,
@@ -28,6 +29,11 @@ With storm: what becomes of many logins within seconds, before EC2's documented 
       meaning: "storm: what users and EC2's limits are multiplied by",
       default: "0.4",
     },
+    devices: {
+      type: "string",
+      value: "N",
+      meaning: "storm: alone, how many devices of one user push each other out beside others (default: 50, at the end)",
+    },
   },
 });
 const [kind, ...more] = positionals;
@@ -39,6 +45,7 @@ for (const token of tokens) {
   endWrongUse(`Option '--${token.name}' is ${isStorm ? "not for storm" : "for storm only"}`);
 }
 
+const devices = values.devices === undefined ? undefined : integerFrom("--devices", values.devices, 1);
 const storm = {
   scale: numberFrom("--scale", values.scale, 0.01),
   users: values.users === undefined ? undefined : integerFrom("--users", values.users, 1),
@@ -47,7 +54,10 @@ const storm = {
 };
 buildDist();
 try {
-  await (isStorm ? benchStorm(storm) : benchColdLogin(values.json ?? false));
+  if (!isStorm) await benchColdLogin(values.json ?? false);
+  else if (devices === undefined) await benchStorm(storm);
+  // After the usual storms; not after one of the caller's own.
+  if (isStorm && (devices !== undefined || storm.users === undefined)) await benchDevices(devices ?? 50);
 } catch (error) {
   progress("");
   endWithFault(error);

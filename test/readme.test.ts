@@ -1,17 +1,17 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { HANDLER, STACK } from "../../build.mjs";
-import { ENDPOINT_ID } from "../ec2/server.ts";
-import { ALLOWED, entryOfTerminated } from "../helpers/answers.ts";
-import { builtForTest, callsTo, useEc2 } from "../helpers/built.ts";
-import { runCommandWith } from "../helpers/command.ts";
-import { connectEvent } from "../helpers/events.ts";
-import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./cloudformation.ts";
+import { HANDLER, STACK } from "../build.mjs";
+import { ENDPOINT_ID } from "./ec2/server.ts";
+import { ALLOWED, entryOfTerminated } from "./helpers/answers.ts";
+import { builtForTest, callsTo, useEc2 } from "./helpers/built.ts";
+import { runCommandWith } from "./helpers/command.ts";
+import { connectEvent } from "./helpers/events.ts";
+import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./build/cloudformation.ts";
 
 // What README.md shows and names is what there is.
 
 const ec2 = useEc2();
-const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 const template = readTemplate(readFileSync(STACK, "utf8"));
 
 /** Returns the fenced blocks of a language. */
@@ -83,7 +83,7 @@ test("the parameters, outputs and scripts that the README names are there", () =
     expect(readme).toContain(`\`${output}\``);
     expect(template.Outputs).toHaveProperty(output);
   }
-  const { scripts } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  const { scripts } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
   const run = [...readme.matchAll(/npm run (?:--silent )?(\w+)/g)].map(([, script]) => script);
   expect(Object.keys(scripts)).toStrictEqual(expect.arrayContaining(run));
 });

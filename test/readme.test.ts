@@ -1,18 +1,18 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { HANDLER, STACK } from "../build.mjs";
+import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./build/cloudformation.ts";
 import { ENDPOINT_ID } from "./ec2/server.ts";
 import { ALLOWED, entryOfTerminated } from "./helpers/answers.ts";
 import { builtForTest, callsTo, useEc2 } from "./helpers/built.ts";
 import { runCommandWith } from "./helpers/command.ts";
 import { connectEvent } from "./helpers/events.ts";
-import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./build/cloudformation.ts";
 
 // What README.md shows and names is what there is.
 
 const ec2 = useEc2();
 const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
-const template = readTemplate(readFileSync(STACK, "utf8"));
+const template = readTemplate(STACK);
 
 /** Returns the fenced blocks of a language. */
 function blocksOf(language: string): string[] {

@@ -1,211 +1,146 @@
 /**
- * CloudFormation in miniature: reads a template, refuses bad parameters, resolves its functions and says what is wrong
- * with a resource. What the resource types are, AWS says itself, in the specification that its CDK is made from.
+ * CloudFormation in miniature: refuses what it would refuse of a template and its parameters, and resolves the rest. What
+ * the resource types are, AWS says itself, in the specification that its CDK is made from.
  */
 
+import { readFileSync } from "node:fs";
 import { loadAwsServiceSpecSync } from "@aws-cdk/aws-service-spec";
 import { yamlParse } from "yaml-cfn";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 
+/** The parts of a template that the tests look at; the rest is in {@link Stack}, resolved. */
 export interface Template {
   Description: string;
   Metadata: {
-    "AWS::CloudFormation::Interface": {
-      ParameterGroups: { Parameters: string[] }[];
-      ParameterLabels: Record<string, { default: string }>;
-    };
+    "AWS::CloudFormation::Interface": { ParameterGroups: { Parameters: string[] }[]; ParameterLabels: object };
   };
   Parameters: Record<string, Parameter>;
   Conditions: Record<string, unknown>;
   Resources: Record<string, Resource>;
-  Outputs: Record<string, { Description: string; Value: unknown }>;
+  Outputs: Record<string, { Value: unknown }>;
 }
-
-interface Parameter {
-  Type: string;
-  Description: string;
+type Parameter = Record<"Type" | "Description" | "ConstraintDescription", string> & {
   Default?: string | number;
   AllowedValues?: (string | number)[];
   AllowedPattern?: string;
-  ConstraintDescription?: string;
-}
-
-export interface Resource {
-  Type: string;
-  Condition?: string;
-  DeletionPolicy?: string;
-  UpdateReplacePolicy?: string;
-  Properties: Record<string, unknown>;
-}
-
-export interface Stack {
-  resources: Record<string, Resource>;
-  outputs: Record<string, unknown>;
-}
-
-/** Where a stack is, as its template can see it. */
-export const PLACES = {
-  aws: { "AWS::Partition": "aws", "AWS::Region": "eu-central-1" },
-  china: { "AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1" },
 };
-export const ACCOUNT = "123456789012";
+type Resource = { Type: string; Condition?: string; Properties: Record<string, unknown> } & Record<string, unknown>;
 
-export const TOPIC = `arn:aws:sns:eu-central-1:${ACCOUNT}:vpn-alarms`;
+/** The resources whose condition is met, and the outputs. A Ref to a resource is `<Name>`, an attribute `<Name.Arn>`. */
+export type Stack = { resources: Record<string, Resource>; outputs: Record<string, unknown> };
+
+/** What CloudFormation knows without being told, and a test can give like a parameter. */
+const PSEUDO_PARAMETERS = {
+  "AWS::AccountId": "123456789012",
+  "AWS::Partition": "aws",
+  "AWS::Region": "eu-central-1",
+  "AWS::StackName": "client-vpn",
+};
 
 /** The parameters of src/stack.yaml that have no default, and all of them with other values than their defaults. */
 export const ONLY_WHAT_IS_NEEDED = { EndpointId: ENDPOINT_ID };
 export const ALL = {
   EndpointId: ENDPOINT_ID,
-  MaxConnectionsPerUser: "12",
+  MaxConnectionsPerUser: "2",
   OnFailure: "allow",
   Identity: "common-name",
   IgnoreUsernameCase: "true",
-  DryRun: "true",
-  AlarmTopicArn: TOPIC,
+  DryRun: "false",
+  AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",
   LogRetentionDays: "365",
 };
 
 const spec = loadAwsServiceSpecSync();
-type ResourceType = ReturnType<typeof spec.all<"resource">>[number];
-type Properties = ResourceType["properties"];
-type PropertyType = Properties[string]["type"];
+type Properties = ReturnType<typeof spec.all<"resource">>[number]["properties"];
 
-export function readTemplate(text: string): Template {
-  return yamlParse(text);
-}
+/** Reads a template from a file. */
+export const readTemplate = (file: string | URL): Template => yamlParse(readFileSync(file, "utf8"));
 
 /**
- * Resolves a template as CloudFormation does when it creates a stack of it, but for what it makes up: a resource's Ref is
- * `<Name>` and its attribute `<Name.Attribute>`. Resources whose condition is not met are left out.
+ * Creates a stack.
  *
- * @throws when a parameter is refused, or when something refers to what is not there
+ * @param given the parameters, and pseudo parameters such as `AWS::Region`
+ * @throws where a parameter is refused, something refers to what is not there, or a property is none that AWS knows
  */
-export function createStack(
-  template: Template,
-  given: Record<string, string>,
-  place = PLACES.aws,
-  name = "client-vpn",
-): Stack {
-  const values: Record<string, unknown> = { ...place, "AWS::AccountId": ACCOUNT, "AWS::StackName": name };
-  for (const key of Object.keys(given)) {
-    if (!(key in template.Parameters)) throw new Error(`there is no parameter ${key}`);
+export function createStack(template: Template, given: Record<string, string>): Stack {
+  const values: Record<string, unknown> = { ...PSEUDO_PARAMETERS, ...given };
+  for (const [name, { Type, Default, ...allowed }] of Object.entries(template.Parameters)) {
+    const value = String(given[name] ?? Default);
+    const isAllowed = allowed.AllowedValues?.map(String).includes(value) ?? true;
+    if (!isAllowed || !new RegExp(allowed.AllowedPattern ?? "").test(value)) {
+      throw new Error(`the parameter ${name} ${allowed.ConstraintDescription}`);
+    }
+    values[name] = Type === "Number" ? Number(value) : value;
   }
-  for (const [key, parameter] of Object.entries(template.Parameters)) {
-    values[key] = parameterValue(key, parameter, given[key]);
+  const isMet = ({ Condition }: Resource) =>
+    Condition === undefined || resolve(template.Conditions[Condition]) === true;
+  const existing = Object.fromEntries(Object.entries(template.Resources).filter(([, resource]) => isMet(resource)));
+  const resources = mapValues(existing, (resource) => ({
+    ...resource,
+    Properties: mapValues(resource.Properties, resolve),
+  }));
+  for (const [name, { Type, Properties }] of Object.entries(resources)) {
+    const problem = problemOf(typeOf(Type).properties, Properties);
+    if (problem) throw new Error(`the resource ${name} of type ${Type} ${problem}`);
   }
-  const isMet = (condition: string | undefined) => !condition || resolve(template.Conditions[condition]) === true;
-  const existing = Object.entries(template.Resources).filter(([, { Condition }]) => isMet(Condition));
-  const types = new Map(existing.map(([key, { Type }]) => [key, Type]));
-
-  return {
-    resources: mapValues(Object.fromEntries(existing), (resource) => ({
-      ...resource,
-      Properties: mapValues(resource.Properties, resolve),
-    })),
-    outputs: mapValues(template.Outputs, ({ Value }) => resolve(Value)),
-  };
+  return { resources, outputs: mapValues(template.Outputs, ({ Value }) => resolve(Value)) };
 
   function resolve(value: unknown): unknown {
     if (Array.isArray(value)) return value.map(resolve);
     if (!isObject(value)) return value;
-    const [name = "", ...others] = Object.keys(value);
+    const [[name, argument] = ["", undefined], ...others] = Object.entries(value);
     if (others.length > 0 || !/^(Ref|Fn::.*)$/.test(name)) return mapValues(value, resolve);
-    return call(name, value[name]);
-  }
-
-  function call(name: string, argument: unknown): unknown {
     const parts = Array.isArray(argument) ? argument.map(resolve) : [argument];
-    const [first, second] = parts;
-    if (name === "Ref") return ref(String(first));
-    if (name === "Fn::GetAtt") return getAtt(String(first), String(second));
-    if (name === "Fn::Sub") return sub(String(first));
-    if (name === "Fn::Equals") return first === second;
-    if (name === "Fn::Not") return first === false;
+    if (name === "Ref") return refer(String(argument));
+    if (name === "Fn::GetAtt") return refer(parts.join("."));
+    if (name === "Fn::Sub") return String(argument).replace(/\$\{([^}]*)\}/g, (_, to: string) => String(refer(to)));
+    if (name === "Fn::Equals") return parts[0] === parts[1];
+    if (name === "Fn::Not") return parts[0] === false;
     throw new Error(`${name} is not known here`);
   }
 
-  function ref(name: string): unknown {
-    if (name in values) return values[name];
-    if (types.has(name)) return `<${name}>`;
-    throw new Error(`there is no ${name} to refer to`);
-  }
-
-  function getAtt(name: string, attribute: string): string {
-    const type = resourceType(types.get(name) ?? "");
-    if (type?.attributes[attribute] === undefined) throw new Error(`there is no ${name}.${attribute}`);
-    return `<${name}.${attribute}>`;
-  }
-
-  function sub(text: string): string {
-    return text.replace(/\$\{([^}]*)\}/g, (_, reference: string) => {
-      const [name = "", attribute] = reference.split(".");
-      return String(attribute === undefined ? ref(name) : getAtt(name, attribute));
-    });
+  function refer(to: string): unknown {
+    const [name = "", attribute] = to.split(".");
+    if (to in values) return values[to];
+    const resource = existing[name];
+    if (resource && (!attribute || attribute in typeOf(resource.Type).attributes)) return `<${to}>`;
+    throw new Error(`there is no ${to} to refer to`);
   }
 }
 
-function parameterValue(name: string, parameter: Parameter, given = parameter.Default): string | number {
-  const { Type, AllowedValues, AllowedPattern = "" } = parameter;
-  if (given === undefined) throw new Error(`the parameter ${name} needs a value`);
-  const isAllowed = AllowedValues?.map(String).includes(String(given)) ?? true;
-  if (!isAllowed || !new RegExp(AllowedPattern).test(String(given))) {
-    throw new Error(`the parameter ${name} ${parameter.ConstraintDescription}`);
-  }
-  return Type === "Number" ? Number(given) : String(given);
+function typeOf(type: string) {
+  const [found] = spec.lookup("resource", "cloudFormationType", "equals", type);
+  if (found === undefined) throw new Error(`${type} is no resource type`);
+  return found;
 }
 
-/** Says what CloudFormation would not take of a resource whose functions have been resolved. */
-export function problemsOf({ Type, Properties }: Resource): string[] {
-  const type = resourceType(Type);
-  return type === undefined ? [`${Type} is no resource type`] : problemsOfProperties(Type, type.properties, Properties);
+/** Says what AWS would not take of a value with these properties. */
+function problemOf(known: Properties, value: unknown): string | undefined {
+  if (!isObject(value)) return "is no object";
+  const missing = Object.keys(known).find((name) => known[name]?.required && !(name in value));
+  if (missing) return `lacks ${missing}`;
+  const wrong = Object.keys(value).find((name) => !known[name] || !isOf(known[name].type, value[name]));
+  return wrong && `does not take this as ${wrong}`;
 }
 
-/** What AWS allows as the value of a property. */
-export function allowedValues(type: string, property: string): (string | number)[] | undefined {
-  const propertyType = resourceType(type)?.properties[property]?.type;
-  return propertyType !== undefined && "allowedValues" in propertyType ? propertyType.allowedValues : undefined;
-}
-
-function resourceType(type: string): ResourceType | undefined {
-  return spec.lookup("resource", "cloudFormationType", "equals", type)[0];
-}
-
-function problemsOfProperties(path: string, known: Properties, value: unknown): string[] {
-  if (!isObject(value)) return [`${path} is no object`];
-  const missing = Object.keys(known).filter((name) => known[name]?.required === true && !(name in value));
-  return [
-    ...missing.map((name) => `${path} lacks ${name}`),
-    ...Object.entries(value).flatMap(([name, one]) => {
-      const type = known[name]?.type;
-      return type === undefined ? [`${path} has no ${name}`] : problemsOfValue(`${path}.${name}`, type, one);
-    }),
-  ];
-}
-
-function problemsOfValue(path: string, type: PropertyType, value: unknown): string[] {
-  const unless = (isFine: boolean) => (isFine ? [] : [`${path} is no ${type.type} that is allowed`]);
+function isOf(type: Properties[string]["type"], value: unknown): boolean {
   switch (type.type) {
     case "string":
-      return unless(typeof value === "string" && (type.allowedValues?.includes(value) ?? true));
+      return typeof value === "string" && (type.allowedValues?.includes(value) ?? true);
     case "integer":
-      return unless(Number.isInteger(value) && (type.allowedValues?.includes(Number(value)) ?? true));
-    case "number":
-    case "boolean":
-      return unless(typeof value === type.type);
+      return Number.isInteger(value) && (type.allowedValues?.includes(Number(value)) ?? true);
     case "json":
-      return unless(isObject(value));
+      return isObject(value);
     case "array":
-      if (!Array.isArray(value)) return unless(false);
-      return value.flatMap((one, i) => problemsOfValue(`${path}.${i}`, type.element, one));
+      return Array.isArray(value) && value.every((one) => isOf(type.element, one));
     case "map":
-      if (!isObject(value)) return unless(false);
-      return Object.entries(value).flatMap(([name, one]) => problemsOfValue(`${path}.${name}`, type.element, one));
+      return isObject(value) && Object.values(value).every((one) => isOf(type.element, one));
     case "ref":
-      return problemsOfProperties(path, spec.get("typeDefinition", type.reference.$ref).properties, value);
+      return problemOf(spec.get("typeDefinition", type.reference.$ref).properties, value) === undefined;
     case "union":
-      return unless(type.types.some((one) => problemsOfValue(path, one, value).length === 0));
+      return type.types.some((one) => isOf(one, value));
     default:
-      return [`${path} is of a type that is not known here, ${type.type}`];
+      return typeof value === type.type;
   }
 }
 
@@ -216,11 +151,7 @@ function mapValues<T, U>(values: Record<string, T>, change: (value: T) => U): Re
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-export function propertiesOf({ resources }: Stack, name: string): Record<string, unknown> {
-  return resources[name]?.Properties ?? {};
-}
-
-export function environmentOf(stack: Stack, name: string): Record<string, string> {
-  const { Variables } = Object(propertiesOf(stack, name).Environment);
-  return Variables;
-}
+/** The resolved properties of a resource; the environment variables of a function. */
+export const propertiesOf = ({ resources }: Stack, name: string) => resources[name]?.Properties ?? {};
+export const environmentOf = (stack: Stack): Record<string, string> =>
+  Object(propertiesOf(stack, "Handler").Environment).Variables;

@@ -9,7 +9,7 @@ import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, Lambda } from "../helpers/lambda.ts";
+import { DIST, InvocationError, Lambda } from "../helpers/lambda.ts";
 import {
   ALL,
   createStack,
@@ -23,95 +23,131 @@ import {
 // The code inside dist/stack.yaml: that it is the bundle, and works as what CloudFormation makes of it.
 
 const source = readFileSync(STACK, "utf8");
-const template = readTemplate(readFileSync(`${DIST}stack.yaml`, "utf8"));
+const template = readTemplate(`${DIST}stack.yaml`);
 const byDefault = createStack(template, ONLY_WHAT_IS_NEEDED);
+const enforcing = createStack(template, { ...ONLY_WHAT_IS_NEEDED, DryRun: "false" });
 const withAll = createStack(template, ALL);
 
-function codeOf(stack: Stack, name: string): string {
-  const { ZipFile } = Object(propertiesOf(stack, name).Code);
+const folder = mkdtempSync(join(tmpdir(), "client-vpn-stack-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function codeOf(stack: Stack): string {
+  const { ZipFile } = Object(propertiesOf(stack, "Handler").Code);
   return ZipFile;
 }
 
 describe("the code in the template", () => {
   const ec2 = useEc2();
-  const folder = mkdtempSync(join(tmpdir(), "client-vpn-stack-"));
   const file = join(folder, "index.js");
+  beforeAll(() => writeFileSync(file, codeOf(byDefault)));
 
-  beforeAll(() => writeFileSync(file, codeOf(byDefault, "Handler")));
-  afterAll(() => rmSync(folder, { recursive: true }));
-
-  /** Loads the code under the name that CloudFormation gives it, with a function's environment. */
-  async function start(stack: Stack, name: string): Promise<Lambda> {
-    const env = { ...ec2.env, ...environmentOf(stack, name), AWS_LAMBDA_LOG_FORMAT: "JSON" };
+  /** Loads the code under the name that CloudFormation gives it, with the function's environment. */
+  async function start(stack: Stack): Promise<Lambda> {
+    const env = { ...ec2.env, ...environmentOf(stack), AWS_LAMBDA_LOG_FORMAT: "JSON" };
     const lambda = await Lambda.start(file, env);
     onTestFinished(() => stopBuilt(lambda));
     return lambda;
   }
 
-  test.each(["Handler", "Sweep"])("of %s is the bundle, byte for byte", (name) => {
-    expect(Buffer.from(codeOf(byDefault, name)).equals(readFileSync(`${DIST}index.cjs`))).toBe(true);
+  test("is the bundle, byte for byte", () => {
+    expect(Buffer.from(codeOf(byDefault)).equals(readFileSync(`${DIST}index.cjs`))).toBe(true);
   });
 
   test("has no dynamic reference, which CloudFormation would resolve", () => {
-    expect(codeOf(byDefault, "Handler")).not.toContain("{{resolve:");
+    expect(codeOf(byDefault)).not.toContain("{{resolve:");
   });
 
   test("is CommonJS, which newer versions of Node.js do not insist on in a file of its name", () => {
-    expect(() => new vm.Script(codeOf(byDefault, "Handler"))).not.toThrow();
+    expect(() => new vm.Script(codeOf(byDefault))).not.toThrow();
   });
 
   test("ends an older session where there is nothing but index.js, and logs it as JSON", async () => {
     const [older, stranger] = [ec2.addConnection(), ec2.addConnection({ username: "bob" })];
-    const lambda = await start(byDefault, "Handler");
+    const lambda = await start(enforcing);
     const { response, log } = await lambda.invoke(connectEvent());
     expect(response).toStrictEqual(ALLOWED);
     expect(statuses([older, stranger])).toStrictEqual(["terminated", "active"]);
     expect(log).toMatchObject([{ level: "info", message: [{ terminated: [older.connectionId] }] }]);
   });
 
+  test("ends nobody by default, and logs what it would have ended, in a login and in a sweep", async () => {
+    const [older, newer] = [ec2.addConnection(), ec2.addConnection({ establishedAt: new Date() })];
+    const lambda = await start(byDefault);
+    const logs = [await lambda.invoke(connectEvent()), await lambda.sweep(scheduled(byDefault))].map(({ log }) => log);
+    expect(statuses([older, newer])).toStrictEqual(["active", "active"]);
+    expect(logs).toMatchObject([
+      [{ message: [{ dryRun: { terminatedCount: 2 } }] }],
+      [{ message: [{ dryRun: { terminated: [older.connectionId] } }] }],
+    ]);
+  });
+
   test("sweeps the endpoint that the schedule's input names", async () => {
     const older = ec2.addConnection();
     ec2.addConnection({ establishedAt: new Date() });
-    const { Input } = Object(propertiesOf(byDefault, "Schedule").Target);
-    const lambda = await start(byDefault, "Sweep");
-    const { response } = await lambda.sweep(JSON.parse(Input));
+    const lambda = await start(enforcing);
+    const { response } = await lambda.sweep(scheduled(enforcing));
     expect(response).toMatchObject({ "endpoint-id": ENDPOINT_ID, terminated: [older.connectionId] });
   });
 
   test("takes all settings when none is the default", async () => {
-    const older = ec2.addConnection();
-    const lambda = await start(withAll, "Handler");
-    const { response, log } = await lambda.invoke(connectEvent({ "common-name": "alice" }));
-    expect(response).toStrictEqual(ALLOWED);
-    expect(log).toMatchObject([{ level: "info", message: [{ dryRun: { decision: "allow" } }] }]);
-    expect(older.status).toBe("active");
+    const [oldest, older] = ["ALICE", "Alice"].map((commonName, i) =>
+      ec2.addConnection({ commonName, username: "", establishedAt: new Date(i * 1_000) }),
+    );
+    const lambda = await start(withAll);
+    expect((await lambda.invoke(connectEvent({ "common-name": "alice" }))).response).toStrictEqual(ALLOWED);
+    expect([oldest?.status, older?.status]).toStrictEqual(["terminated", "active"]);
+    ec2.fail("DescribeClientVpnConnections", REFUSED);
+    expect((await lambda.invoke(connectEvent({ "common-name": "alice" }))).response).toStrictEqual(ALLOWED);
   });
 
-  test.each<[filtered: string, stack: Stack, fault: Fault | undefined, expected: boolean]>([
-    ["finds what ON_FAILURE=allow let in unchecked", onFailure("allow"), REFUSED, true],
-    ["finds what a dry run let in unchecked", withAll, REFUSED, true],
-    ["leaves out a denial, which Client VPN counts", byDefault, REFUSED, false],
-    ["leaves out a login that was checked", onFailure("allow"), undefined, false],
-  ])("writes log entries of which the metric filter %s", async (_, stack, fault, expected) => {
-    const { FilterPattern } = propertiesOf(withAll, "UncheckedLogin");
+  const allowing = createStack(template, { ...ONLY_WHAT_IS_NEEDED, DryRun: "false", OnFailure: "allow" });
+  const login = () => connectEvent();
+  test.each<[what: string, stack: Stack, event: () => unknown, fault: Fault | undefined, metricFilters: string[]]>([
+    ["a login that ON_FAILURE=allow let in unchecked", allowing, login, REFUSED, ["UncheckedLogin"]],
+    ["a login that a dry run let in unchecked", byDefault, login, REFUSED, ["UncheckedLogin"]],
+    ["a denial, which Client VPN counts", enforcing, login, REFUSED, []],
+    ["a login that was checked", allowing, login, undefined, []],
+    ["a sweep", enforcing, () => scheduled(enforcing), undefined, ["LoggedSweep"]],
+    ["a sweep in a dry run", byDefault, () => scheduled(byDefault), undefined, ["LoggedSweep"]],
+    ["a sweep that failed", allowing, () => scheduled(allowing), REFUSED, ["LoggedSweep"]],
+    ["a schedule with a misspelt input", byDefault, () => ({ sweeep: ENDPOINT_ID }), undefined, []],
+  ])("writes a log entry that the metric filters take for what it is: %s", async (_, stack, event, fault, expected) => {
     if (fault) ec2.fail("DescribeClientVpnConnections", fault);
-    const lambda = await start(stack, "Handler");
-    const { log } = await lambda.invoke(connectEvent({ "common-name": "alice" }));
-    expect(log.map(({ message }) => matches(String(FilterPattern), message[0]))).toStrictEqual([expected]);
+    const lambda = await start(stack);
+    const { log } = await lambda.invoke(event()).catch((error: unknown) => {
+      if (error instanceof InvocationError) return error.invocation;
+      throw error;
+    });
+    expect(log).toHaveLength(1);
+    const filters = Object.entries(withAll.resources).filter(([, { Type }]) => Type === "AWS::Logs::MetricFilter");
+    const matching = filters.filter(([, { Properties }]) =>
+      matches(String(Properties.FilterPattern), log[0]?.message[0]),
+    );
+    expect(matching.map(([name]) => name)).toStrictEqual(expected);
+  });
+
+  test("denies what a misspelt input of the schedule asks for, in an entry at level error", async () => {
+    const lambda = await start(byDefault);
+    const { response, log } = await lambda.invoke({ sweeep: ENDPOINT_ID });
+    expect(response).toMatchObject({ allow: false });
+    expect(log).toMatchObject([
+      { level: "error", message: [{ decision: "deny", reason: expect.stringMatching(/schema-version: .*undefined/) }] },
+    ]);
   });
 });
 
-function onFailure(OnFailure: string): Stack {
-  return createStack(template, { ...ONLY_WHAT_IS_NEEDED, OnFailure });
+function scheduled(stack: Stack): { sweep: string } {
+  const { Input } = Object(propertiesOf(stack, "Schedule").Target);
+  return JSON.parse(Input);
 }
 
-/** Reads a CloudWatch Logs filter pattern, `{ $.message.field = "text" && $.message.field > 1 }`, as far as it is used. */
+/** Reads a CloudWatch Logs filter pattern, `{ $.message.field = "text" && $.message.field >= 1 }`, as far as it is used. */
 function matches(pattern: string, entry: unknown): boolean {
   const [, conditions = ""] = /^\{ (.+) \}$/.exec(pattern) ?? [];
   return conditions.split(" && ").every((condition) => {
-    const [, field = "", sign, value = ""] = /^\$\.message\.(\w+) (=|>) (.+)$/.exec(condition) ?? [];
-    const actual = Object(entry)[field];
-    return sign === "=" ? actual === JSON.parse(value) : sign === ">" && actual > JSON.parse(value);
+    const [, field = "", sign, value = ""] = /^\$\.message\.(\w+) (=|>|>=) (.+)$/.exec(condition) ?? [];
+    const [actual, expected] = [Object(entry)[field], JSON.parse(value)];
+    return (sign !== ">" && actual === expected) || (sign !== "=" && actual > expected);
   });
 }
 
@@ -121,15 +157,14 @@ describe("the build of the template", () => {
   test("gives back any code in ASCII, whatever YAML might read in it", () => {
     const ascii = String.fromCharCode(...Array.from({ length: 127 }, (_, i) => i));
     const code = `${ascii}\n\n  - # : '\n---\n...\n  \n`;
-    const { resources } = createStack(readTemplate(stackTemplate(source, code)), ONLY_WHAT_IS_NEEDED);
-    expect(resources.Handler?.Properties.Code).toStrictEqual({ ZipFile: code });
-    expect(resources.Sweep?.Properties.Code).toStrictEqual({ ZipFile: code });
+    const file = join(folder, "stack.yaml");
+    writeFileSync(file, stackTemplate(source, code));
+    expect(codeOf(createStack(readTemplate(file), ONLY_WHAT_IS_NEEDED))).toBe(code);
   });
 
-  test("fails when there are not two places for the code", () => {
-    expect(() => stackTemplate(source.replace(PLACE, ""), "")).toThrow("1 places for the code, not 2");
-    expect(() => stackTemplate(source.replaceAll(PLACE, ""), "")).toThrow("0 places for the code, not 2");
-    expect(() => stackTemplate(`${source}${PLACE}`, "")).toThrow("3 places for the code, not 2");
+  test("fails when there is not one place for the code", () => {
+    expect(() => stackTemplate(source.replace(PLACE, ""), "")).toThrow("0 places for the code, not 1");
+    expect(() => stackTemplate(`${source}${PLACE}`, "")).toThrow("2 places for the code, not 1");
   });
 
   test("fails on a character that YAML might not take, in the code and in the template", () => {
@@ -137,10 +172,5 @@ describe("the build of the template", () => {
       expect(() => stackTemplate(source, character)).toThrow("not printable ASCII");
       expect(() => stackTemplate(`${source}# ${character}`, "")).toThrow("not printable ASCII");
     }
-  });
-
-  test("fails when the template is too large to upload", () => {
-    expect(() => stackTemplate(source, "x".repeat(480_000))).not.toThrow();
-    expect(() => stackTemplate(source, "x".repeat(500_000))).toThrow("the template has too many bytes: 10");
   });
 });

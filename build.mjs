@@ -169,7 +169,8 @@ function sdkSteps(steps) {
  */
 export async function bundle(steps) {
   const { outputFiles, metafile } = await esbuild.build({
-    entryPoints: [HANDLER],
+    // Of what the file exports, Lambda needs the handler alone.
+    stdin: { contents: 'export { handler } from "./src/handler.ts";', resolveDir: ROOT },
     absWorkingDir: ROOT,
     bundle: true,
     minify: true,

@@ -239,7 +239,7 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
 }
 
 /** Names for which this gives the same are one user's. EC2 and VPN clients write "-" or "N/A" where there is none. */
-function comparable(name: string): string {
+export function comparable(name: string): string {
   if (name === "-" || name === "N/A") return "";
   return IGNORE_USERNAME_CASE ? name.toLowerCase() : name;
 }
@@ -287,7 +287,8 @@ function checkEndpoint(actual: string | undefined, expected: string): void {
   if (actual && actual !== expected) throw unexpectedAnswer(`EC2 answered for another endpoint, ${actual}`);
 }
 
-function toConnection(row: ClientVpnConnection): Connection {
+/** Returns what counts of a row in EC2's list. */
+export function toConnection(row: ClientVpnConnection): Connection {
   const { ConnectionId: id = "", Username = "", CommonName = "", ConnectionEstablishedTime: time = "", Status } = row;
   const name = IDENTITY === "username" ? Username : CommonName;
   const names = { name, user: comparable(name), device: comparable(CommonName) };
@@ -296,7 +297,7 @@ function toConnection(row: ClientVpnConnection): Connection {
 }
 
 /** EC2 lists a connection for an hour after its end. One with any other status, or none, may still be connected. */
-const hasEnded = ({ status }: { status: string }) => status === "terminating" || status === "terminated";
+export const hasEnded = ({ status }: { status: string }) => status === "terminating" || status === "terminated";
 
 /** Within a second the id decides, so that handler and sweep do the same each time. */
 const newestFirst = (a: Connection, b: Connection) => order(b.establishedAt, a.establishedAt) || order(a.id, b.id);
@@ -314,7 +315,7 @@ function excessOfUser(others: Connection[], own: Connection | undefined, device:
 }
 
 /** Returns the connections whose users have enough newer ones, the oldest first. Odd ones neither go nor count. */
-function excessOfEachUser(connections: Connection[]): Connection[] {
+export function excessOfEachUser(connections: Connection[]): Connection[] {
   const isSure = ({ user, establishedAt, status }: Connection) =>
     user !== "" && !EXEMPT_USERS.has(user) && establishedAt !== "" && /^(active|failed-to-terminate)$/.test(status);
   const counts = new Map<string, number>();

@@ -1,6 +1,7 @@
 import {
   DescribeClientVpnConnectionsCommand,
   type DescribeClientVpnConnectionsCommandInput,
+  DescribeClientVpnEndpointsCommand,
   EC2Client,
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
@@ -162,6 +163,71 @@ test("a token bucket lets its capacity through at once, and then as many a secon
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect(served(await outcomes())).toBeGreaterThanOrEqual(3);
   once.destroy();
+});
+
+describe("DescribeClientVpnEndpoints", () => {
+  const endpoints = (...ClientVpnEndpointIds: string[]) =>
+    client.send(new DescribeClientVpnEndpointsCommand({ ClientVpnEndpointIds }));
+
+  test("gives the endpoint, as it is usually, with what AWS documents of it", async () => {
+    const { ClientVpnEndpoints = [] } = await endpoints(ENDPOINT_ID);
+    expect(ClientVpnEndpoints).toStrictEqual([
+      {
+        ClientVpnEndpointId: ENDPOINT_ID,
+        Description: "",
+        Status: { Code: "available" },
+        CreationTime: "2026-01-05T08:00:00",
+        DnsName: `*.${ENDPOINT_ID}.prod.clientvpn.eu-central-1.amazonaws.com`,
+        ClientCidrBlock: "10.0.0.0/16",
+        SplitTunnel: true,
+        VpnProtocol: "openvpn",
+        TransportProtocol: "udp",
+        VpnPort: 443,
+        ServerCertificateArn: expect.stringMatching(/^arn:aws:acm:/),
+        AuthenticationOptions: [
+          { Type: "directory-service-authentication", ActiveDirectory: { DirectoryId: "d-1234567890" } },
+        ],
+        ConnectionLogOptions: { Enabled: false },
+        ClientConnectOptions: { Enabled: false },
+        SessionTimeoutHours: 24,
+        DisconnectOnSessionTimeout: true,
+      },
+    ]);
+  });
+
+  test("gives the handler that is set, the connection log, and each kind of authentication", async () => {
+    const arn = "arn:aws:lambda:eu-central-1:111122223333:function:AWSClientVPN-vpn-sessions";
+    ec2.endpoint = {
+      status: "pending-associate",
+      authentication: ["certificate-authentication", "federated-authentication"],
+      handler: { arn, status: "applying" },
+      connectionLog: "/vpn/<log>",
+      sessionTimeoutHours: 8,
+    };
+    expect((await endpoints()).ClientVpnEndpoints).toMatchObject([
+      {
+        Status: { Code: "pending-associate" },
+        AuthenticationOptions: [
+          {
+            Type: "certificate-authentication",
+            MutualAuthentication: { ClientRootCertificateChain: expect.stringMatching(/^arn:aws:acm:/) },
+          },
+          {
+            Type: "federated-authentication",
+            FederatedAuthentication: { SamlProviderArn: expect.stringMatching(/^arn:aws:iam:/) },
+          },
+        ],
+        ConnectionLogOptions: { Enabled: true, CloudwatchLogGroup: "/vpn/<log>" },
+        ClientConnectOptions: { Enabled: true, LambdaFunctionArn: arn, Status: { Code: "applying" } },
+        SessionTimeoutHours: 8,
+      },
+    ]);
+  });
+
+  test("refuses an unknown endpoint", async () => {
+    const failed = endpoints("cvpn-endpoint-00000000000000000");
+    await expect(failed).rejects.toMatchObject({ name: "InvalidClientVpnEndpointId.NotFound" });
+  });
 });
 
 describe("TerminateClientVpnConnections", () => {

@@ -1,4 +1,8 @@
+/** What the handler calls. */
 export type Action = "DescribeClientVpnConnections" | "TerminateClientVpnConnections";
+
+/** What there is to call. */
+export type AnyAction = Action | "DescribeClientVpnEndpoints";
 
 /**
  * What can go wrong with one request:

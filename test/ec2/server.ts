@@ -1,6 +1,6 @@
 /**
- * A loopback EC2: the two Client VPN actions that the handler calls, in the EC2 Query protocol as AWS documents it
- * (form-encoded POST, XML answer, Signature Version 4), with faults that tests can inject.
+ * A loopback EC2: the two Client VPN actions that the handler calls, and DescribeClientVpnEndpoints, in the EC2 Query
+ * protocol as AWS documents it (form-encoded POST, XML answer, Signature Version 4), with faults that tests can inject.
  */
 
 import { randomBytes } from "node:crypto";
@@ -9,8 +9,9 @@ import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import { devNull } from "node:os";
 import type { Connection } from "./connection.ts";
+import { type Endpoint, endpointToXml, USUAL_ENDPOINT } from "./endpoint.ts";
 import {
-  type Action,
+  type AnyAction,
   Ec2Error,
   ec2Error,
   type Fault,
@@ -25,7 +26,7 @@ import type { TokenBucket } from "./token-bucket.ts";
 import { ANOTHER_ENDPOINT, DECLARATION, element, ODD_STATUS, toXml, XMLNS } from "./xml.ts";
 
 export interface Request {
-  action: Action;
+  action: AnyAction;
   /** When it came, in ms of performance.now(). */
   at: number;
   /** The form, name by name, as it came. */
@@ -34,6 +35,11 @@ export interface Request {
 
 export const ENDPOINT_ID = "cvpn-endpoint-0f13eab7f860433cc";
 const HOUR_MS = 3_600_000;
+const ACTIONS: AnyAction[] = [
+  "DescribeClientVpnConnections",
+  "DescribeClientVpnEndpoints",
+  "TerminateClientVpnConnections",
+];
 
 export class LoopbackEc2 {
   readonly accessKeyId = "AKIDLOOPBACK";
@@ -43,10 +49,11 @@ export class LoopbackEc2 {
   wildcards = true;
   /** The one endpoint that exists. */
   endpointId = ENDPOINT_ID;
+  endpoint: Endpoint = USUAL_ENDPOINT;
   /** The most rows that a page has, whatever the caller asks for. */
   pageSize = 1_000;
   /** What throttles an action; without it, nothing does. */
-  buckets: Partial<Record<Action, TokenBucket>> = {};
+  buckets: Partial<Record<AnyAction, TokenBucket>> = {};
   connections: Connection[] = [];
   /** The connections in all answers of DescribeClientVpnConnections that were sent whole. */
   shown = new Set<Connection>();
@@ -57,7 +64,7 @@ export class LoopbackEc2 {
   requests: Request[] = [];
   /** How many came without a valid signature. */
   refused = 0;
-  #faults: { action: Action; choose: (params: URLSearchParams) => Fault | undefined; times: number }[] = [];
+  #faults: { action: AnyAction; choose: (params: URLSearchParams) => Fault | undefined; times: number }[] = [];
   #sockets = new Set<Socket>();
   #dead = new WeakSet<Socket>();
   /** The answers that a fault keeps from ending. */
@@ -96,6 +103,7 @@ export class LoopbackEc2 {
   reset(): void {
     this.wildcards = true;
     this.endpointId = ENDPOINT_ID;
+    this.endpoint = USUAL_ENDPOINT;
     this.pageSize = 1_000;
     this.buckets = {};
     this.connections = [];
@@ -163,11 +171,11 @@ export class LoopbackEc2 {
   }
 
   /** Lets the next `times` requests of an action fail, or those of them for which `fault` returns a fault. */
-  fail(action: Action, fault: Fault | ((params: URLSearchParams) => Fault | undefined), times = 1): void {
+  fail(action: AnyAction, fault: Fault | ((params: URLSearchParams) => Fault | undefined), times = 1): void {
     this.#faults.push({ action, choose: typeof fault === "function" ? fault : () => fault, times });
   }
 
-  #nextFault(action: Action, params: URLSearchParams): Fault | undefined {
+  #nextFault(action: AnyAction, params: URLSearchParams): Fault | undefined {
     for (const entry of this.#faults) {
       if (entry.action !== action || entry.times === 0) continue;
       const fault = entry.choose(params);
@@ -186,9 +194,10 @@ export class LoopbackEc2 {
     try {
       this.#checkSignature(request, body);
       const params = new URLSearchParams(body.toString("utf8"));
-      const action = params.get("Action");
-      if (action !== "DescribeClientVpnConnections" && action !== "TerminateClientVpnConnections") {
-        throw ec2Error(400, "InvalidAction", `The action ${action} is not valid for this web service.`);
+      const name = params.get("Action");
+      const action = ACTIONS.find((known) => known === name);
+      if (action === undefined) {
+        throw ec2Error(400, "InvalidAction", `The action ${name} is not valid for this web service.`);
       }
       if (params.get("Version") !== "2016-11-15") {
         throw ec2Error(400, "InvalidAction", `The version ${params.get("Version")} is not known here.`);
@@ -197,7 +206,7 @@ export class LoopbackEc2 {
       if (params.get("DryRun") === "true") {
         throw ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
       }
-      this.#checkEndpoint(params);
+      this.#checkEndpoint(action, params);
       if (this.buckets[action]?.take() === false) throw new Ec2Error(THROTTLED);
       const fault = this.#nextFault(action, params);
       if (typeof fault === "object") {
@@ -207,9 +216,7 @@ export class LoopbackEc2 {
       if (fault === "hang") return;
       if (fault === "reset") return void request.socket.resetAndDestroy();
       if (isForeign(fault)) return this.#send(response, 200, FOREIGN_BODIES[fault]);
-      const answer =
-        action === "DescribeClientVpnConnections" ? this.#describe(params, fault) : this.#terminate(params, fault);
-      this.#send(response, 200, DECLARATION + answer, fault);
+      this.#send(response, 200, DECLARATION + this.#answer(action, params, fault), fault);
     } catch (error) {
       if (!(error instanceof Ec2Error)) throw error;
       const { status, code, message, headers = {}, body } = error.document;
@@ -235,6 +242,22 @@ export class LoopbackEc2 {
     } else {
       response.end(body);
     }
+  }
+
+  #answer(action: AnyAction, params: URLSearchParams, fault: Fault | undefined): string {
+    if (action === "DescribeClientVpnEndpoints") return this.#describeEndpoints(params);
+    return action === "DescribeClientVpnConnections" ? this.#describe(params, fault) : this.#terminate(params, fault);
+  }
+
+  #describeEndpoints(params: URLSearchParams): string {
+    if (params.has("Filter.1.Name")) {
+      throw ec2Error(400, "InvalidParameterValue", "Filters of endpoints are not known here");
+    }
+    return (
+      `<DescribeClientVpnEndpointsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
+      element("clientVpnEndpoint", endpointToXml(this.endpointId, this.endpoint), "xml") +
+      "</DescribeClientVpnEndpointsResponse>"
+    );
   }
 
   #describe(params: URLSearchParams, fault: Fault | undefined): string {
@@ -333,8 +356,11 @@ export class LoopbackEc2 {
     }
   }
 
-  #checkEndpoint(params: URLSearchParams): void {
-    const endpointId = params.get("ClientVpnEndpointId");
+  #checkEndpoint(action: AnyAction, params: URLSearchParams): void {
+    const isList = action === "DescribeClientVpnEndpoints";
+    // Who names no endpoint gets the list of all.
+    if (isList && !params.has("ClientVpnEndpointId.1")) return;
+    const endpointId = params.get(isList ? "ClientVpnEndpointId.1" : "ClientVpnEndpointId");
     if (endpointId === null || endpointId === "") {
       throw ec2Error(400, "MissingParameter", "The request must contain the parameter ClientVpnEndpointId");
     }

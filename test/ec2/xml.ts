@@ -38,7 +38,9 @@ function timestamp(time: Date | string): string {
   return typeof time === "string" ? time : time.toISOString().slice(0, 19).replace("T", " ");
 }
 
-export function element(name: string, text: string): string {
+/** Returns an element around a text, or around what is XML already. */
+export function element(name: string, content: string, kind: "text" | "xml" = "text"): string {
+  if (kind === "xml") return `<${name}>${content}</${name}>`;
   const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;" };
-  return `<${name}>${text.replace(/[&<>"\r]/g, (character) => entities[character] ?? character)}</${name}>`;
+  return `<${name}>${content.replace(/[&<>"\r]/g, (character) => entities[character] ?? character)}</${name}>`;
 }

@@ -1,8 +1,9 @@
-// Makes from src/handler.ts, in dist/ or in the folder given as argument, quietly with --quiet:
+// Makes from src/, in dist/ or in the folder given as argument, quietly with --quiet:
 //   index.cjs     the handler with the AWS SDK inside, minified
 //   function.zip  index.cjs alone, to upload
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
 //   stack.yaml    src/stack.yaml with index.cjs inside: a CloudFormation template that sets up everything
+//   preview.mjs   src/preview.ts with the handler and the AWS SDK inside: a look at an endpoint before it is set up
 //
 // Most of the AWS SDK is code that this handler cannot reach, and Lambda would load it at every cold start. esbuild drops
 // what it can see to be unused. SDK_STEPS take care of the rest: each rewrites one module of the SDK on its way into the
@@ -20,6 +21,7 @@ import { zipSync } from "fflate";
 
 const ROOT = dirname(fileURLToPath(import.meta.url));
 export const HANDLER = join(ROOT, "src", "handler.ts");
+const PREVIEW = join(ROOT, "src", "preview.ts");
 export const STACK = join(ROOT, "src", "stack.yaml");
 
 /**
@@ -161,6 +163,21 @@ function sdkSteps(steps) {
   };
 }
 
+/** @satisfies {esbuild.BuildOptions} */
+const BUNDLED = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  minify: true,
+  platform: /** @type {const} */ ("node"),
+  target: "node20",
+  // The SDK's ES modules: in its CommonJS files esbuild cannot see what is unused.
+  mainFields: ["module", "main"],
+  legalComments: /** @type {const} */ ("none"),
+  metafile: /** @type {const} */ (true),
+  logLevel: /** @type {const} */ ("silent"),
+  write: /** @type {const} */ (false),
+};
+
 /**
  * Bundles the handler with the AWS SDK.
  *
@@ -169,25 +186,34 @@ function sdkSteps(steps) {
  */
 export async function bundle(steps) {
   const { outputFiles, metafile } = await esbuild.build({
+    ...BUNDLED,
     // Of what the file exports, Lambda needs the handler alone.
     stdin: { contents: 'export { handler } from "./src/handler.ts";', resolveDir: ROOT },
-    absWorkingDir: ROOT,
-    bundle: true,
-    minify: true,
-    platform: "node",
-    target: "node20",
     format: "cjs",
-    // The SDK's ES modules: in its CommonJS files esbuild cannot see what is unused.
-    mainFields: ["module", "main"],
-    legalComments: "none",
-    metafile: true,
-    logLevel: "silent",
     plugins: [sdkSteps(steps)],
-    write: false,
   });
-  const [output] = outputFiles;
+  return { code: contentOf(outputFiles), metafile };
+}
+
+/**
+ * Bundles the preview with the handler and the whole AWS SDK: on people's machines, credentials come from anywhere. It loads
+ * the handler late, so esbuild keeps what is unused too.
+ *
+ * @returns {Promise<Uint8Array>}
+ */
+async function bundlePreview() {
+  const { outputFiles } = await esbuild.build({
+    ...BUNDLED,
+    entryPoints: [PREVIEW],
+    format: "esm",
+  });
+  return contentOf(outputFiles);
+}
+
+/** @param {esbuild.OutputFile[]} files */
+function contentOf([output]) {
   if (output === undefined) throw new Error("esbuild wrote nothing");
-  return { code: output.contents, metafile };
+  return output.contents;
 }
 
 /**
@@ -290,6 +316,7 @@ async function main(folder, print) {
     ["function.zip", archive, "index.cjs alone, to upload"],
     ["paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste"],
     ["stack.yaml", Buffer.from(template), "a CloudFormation template that sets up everything"],
+    ["preview.mjs", await bundlePreview(), "a look at an endpoint, before it is set up"],
   ];
   for (const [name, content] of artifacts) writeFileSync(join(folder, name), content);
   checkLoads(join(folder, "index.cjs"));

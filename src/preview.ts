@@ -1,0 +1,588 @@
+/**
+ * Looks at a Client VPN endpoint before the handler is set up: who is connected more than once, what would be ended, what
+ * stands in the way, and which parameters the stack needs. It calls two actions that read, and changes nothing.
+ *
+ * Who is over the limit and who would go is the handler's decision: the options become its settings, and then it is loaded.
+ */
+
+import { parseArgs } from "node:util";
+import {
+  type ClientVpnConnection,
+  type ClientVpnEndpoint,
+  DescribeClientVpnEndpointsCommand,
+  EC2Client,
+  paginateDescribeClientVpnConnections,
+} from "@aws-sdk/client-ec2";
+
+type Handler = typeof import("./handler.ts");
+type Connection = ReturnType<Handler["toConnection"]>;
+
+interface Options {
+  endpointId: string;
+  region: string | undefined;
+  max: string;
+  /** Undefined: what the endpoint suggests. */
+  identity: string | undefined;
+  ignoreCase: boolean;
+  /** Names between commas. */
+  exempt: string;
+  json: boolean;
+  redact: boolean;
+}
+
+type Note = { level: "problem" | "advice"; text: string };
+
+/** What --json prints. With --redact, nothing in it is a name, an id, an ARN or an account. */
+interface Report {
+  endpoint: {
+    id: string;
+    status: string | null;
+    authentication: string[];
+    handler: { arn: string; status: string | null } | null;
+    /** The log group; null: it is off. */
+    connectionLog: string | null;
+    sessionTimeoutHours: number | null;
+  };
+  connections: { active: number; withUsername: number; withCommonName: number };
+  /** Names that may be one person's. */
+  spellings: string[][];
+  /** Who is over the limit, with the ids of what would be ended, the newest first. */
+  users: { name: string; connections: number; wouldEnd: string[] }[];
+  /** As the stack takes them. */
+  parameters: Record<
+    "EndpointId" | "Identity" | "IgnoreUsernameCase" | "MaxConnectionsPerUser" | "ExemptUsers" | "OnFailure" | "DryRun",
+    string
+  >;
+  notes: Note[];
+}
+
+/** Returns what is shown in the place of a name, an id or an ARN: with --redact, the same number for the same key. */
+type Shown = (kind: string, text: string, key?: string) => string;
+
+/** A sentence or two for whoever runs this. */
+class Fault extends Error {}
+
+// From source, npm runs it; the built file runs by itself.
+const COMMAND = process.argv[1]?.endsWith(".ts") ? "npm run preview --" : "node preview.mjs";
+const USAGE = `usage: ${COMMAND} ENDPOINT_ID [options]; --help lists them`;
+const HELP = `usage: ${COMMAND} ENDPOINT_ID [options]
+
+Shows on your own Client VPN endpoint who is connected more than once, what the handler would end, what stands in the
+way, and which parameters the stack needs. It reads with your AWS credentials, and changes nothing. It needs the rights
+ec2:DescribeClientVpnEndpoints and ec2:DescribeClientVpnConnections.
+
+  --region R             the Region; by default, as every AWS tool finds it
+  --max N                connections for each user; 1 by default
+  --identity I           whose a connection is, by username or common-name; by default, what the endpoint suggests
+  --ignore-case          letter case does not count; by default it does
+  --exempt A,B           users who may hold as many connections as they like; none by default
+  --json                 one JSON document instead of a text
+  --redact               no name, id, ARN or account: user 1, connection 1 and so on, to show it to others
+  --help                 this text
+
+examples:
+  ${COMMAND} cvpn-endpoint-0123456789abcdef0
+  ${COMMAND} cvpn-endpoint-0123456789abcdef0 --region eu-central-1 --max 2 --exempt kiosk,backup
+  AWS_PROFILE=network ${COMMAND} cvpn-endpoint-0123456789abcdef0 --json --redact
+`;
+
+const MOST = { users: 20, ids: 2, groups: 3, name: 32, message: 300 };
+const WIDTH = 120;
+const SIGN_IN: Record<string, string> = {
+  "certificate-authentication": "certificates",
+  "directory-service-authentication": "Active Directory",
+  "federated-authentication": "SAML",
+};
+
+async function main(): Promise<void> {
+  const options = readOptions();
+  if (options === undefined) {
+    process.stdout.write(HELP);
+    return;
+  }
+  try {
+    const { report, region } = await look(options);
+    process.stdout.write(options.json ? asJson(report) : asText(report, region));
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+  }
+}
+
+/** Returns undefined where help is asked for. Wrong use ends the command. */
+function readOptions(): Options | undefined {
+  const { values, positionals } = parsed();
+  if (values.help) return undefined;
+  const { region, max, identity, exempt, redact } = values;
+  const [endpointId = "", ...more] = positionals;
+  const wrong = (what: string, expected: string, got: string) =>
+    endUsage(`${what}: expected ${expected}${redact ? "" : `, got "${visible(got)}"`}`);
+  if (positionals.length === 0) endUsage("ENDPOINT_ID is missing");
+  if (more.length > 0) endUsage(`expected one ENDPOINT_ID, got ${positionals.length}`);
+  if (!/^cvpn-endpoint-[0-9a-f]{17}$/.test(endpointId)) {
+    wrong("ENDPOINT_ID", "an id such as cvpn-endpoint-0123456789abcdef0", endpointId);
+  }
+  if (region !== undefined && !/^[a-z]+(-[a-z]+)+-\d+$/.test(region)) {
+    wrong("--region", "a Region such as eu-central-1", region);
+  }
+  if (!/^[1-9]\d*$/.test(max)) wrong("--max", "an integer from 1", max);
+  if (identity !== undefined && identity !== "username" && identity !== "common-name") {
+    wrong("--identity", "username or common-name", identity);
+  }
+  if (exempt.trim() !== "" && exempt.split(",").some((name) => name.trim() === "")) {
+    wrong("--exempt", "names between commas", exempt);
+  }
+  const ignoreCase = values["ignore-case"];
+  return { endpointId, region, max, identity, ignoreCase, exempt: exempt.trim(), json: values.json, redact };
+}
+
+function parsed() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        region: { type: "string" },
+        max: { type: "string", default: "1" },
+        identity: { type: "string" },
+        "ignore-case": { type: "boolean", default: false },
+        exempt: { type: "string", default: "" },
+        json: { type: "boolean", default: false },
+        redact: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+  } catch (error) {
+    // After its first sentence, Node explains how to give what looks like an option.
+    const [sentence = ""] = String(error instanceof Error ? error.message : error).split(/\.\s/);
+    endUsage(visible(sentence.replace(/\.$/, "")));
+  }
+}
+
+function endUsage(line: string): never {
+  process.stderr.write(`${line}\n${USAGE}\n`);
+  process.exit(2);
+}
+
+/** Reads what EC2 has of the endpoint, has the handler decide, and says what follows. */
+async function look(options: Options): Promise<{ report: Report; region: string }> {
+  const shown = options.redact ? redacted() : (_kind: string, text: string) => text;
+  const { endpoint, rows, region } = await read(options, shown);
+  const parameters = parametersFor(endpoint, options);
+  const handler = await loadHandler(parameters);
+  return { report: reportOn(endpoint, rows, parameters, handler, shown), region };
+}
+
+async function read({ endpointId, region: given, redact }: Options, shown: Shown) {
+  // It would be in the way: this runs on Node 20 as on any later one.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
+  // Everything as the SDK does it, but a dead socket must not keep a person waiting.
+  const requestHandler = { connectionTimeout: 5_000, requestTimeout: 10_000, throwOnRequestTimeout: true };
+  const client = new EC2Client({ ...(given && { region: given }), requestHandler });
+  let region = "";
+  let action = "DescribeClientVpnEndpoints";
+  try {
+    region = await client.config.region();
+    const command = new DescribeClientVpnEndpointsCommand({ ClientVpnEndpointIds: [endpointId] });
+    const { ClientVpnEndpoints = [] } = await client.send(command);
+    const endpoint = ClientVpnEndpoints.find((one) => one.ClientVpnEndpointId === endpointId);
+    if (endpoint === undefined) throw Object.assign(new Error(), { name: "InvalidClientVpnEndpointId.NotFound" });
+    action = "DescribeClientVpnConnections";
+    return { endpoint, rows: await readRows(client, endpointId), region };
+  } catch (error) {
+    throw new Fault(faultOf(error, action, shown("endpoint", endpointId), region, redact));
+  } finally {
+    client.destroy();
+  }
+}
+
+/** Reads all rows, each connection once, those that ended within the last hour included. */
+async function readRows(client: EC2Client, ClientVpnEndpointId: string): Promise<ClientVpnConnection[]> {
+  const rows = new Map<string, ClientVpnConnection>();
+  const tokens = new Set<string>();
+  try {
+    for await (const page of paginateDescribeClientVpnConnections(
+      { client, pageSize: 1_000 },
+      { ClientVpnEndpointId },
+    )) {
+      // Where nobody is connected, EC2 sends an empty list. An answer without a list is not EC2's.
+      if (page.Connections === undefined) throw new Error("the answer has no list of connections");
+      for (const row of page.Connections) if (row.ConnectionId) rows.set(row.ConnectionId, row);
+      if (page.NextToken === undefined) break;
+      if (tokens.has(page.NextToken)) throw new Error("the same page came again");
+      tokens.add(page.NextToken);
+      showProgress(`reading connections: ${count(rows.size)}`);
+    }
+  } finally {
+    if (tokens.size > 0) showProgress("");
+  }
+  return [...rows.values()];
+}
+
+function showProgress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
+function parametersFor(endpoint: ClientVpnEndpoint, options: Options): Report["parameters"] {
+  const types = authenticationOf(endpoint);
+  const isCertificateAlone = types.length > 0 && types.every((type) => type === "certificate-authentication");
+  return {
+    EndpointId: options.endpointId,
+    Identity: options.identity ?? (isCertificateAlone ? "common-name" : "username"),
+    IgnoreUsernameCase: String(options.ignoreCase),
+    MaxConnectionsPerUser: options.max,
+    ExemptUsers: options.exempt,
+    OnFailure: "deny",
+    DryRun: "true",
+  };
+}
+
+/** Loads the handler with these settings. It reads them once, whatever the shell has set. */
+async function loadHandler(parameters: Report["parameters"]): Promise<Handler> {
+  Object.assign(process.env, {
+    IDENTITY: parameters.Identity,
+    IGNORE_USERNAME_CASE: parameters.IgnoreUsernameCase,
+    MAX_CONNECTIONS_PER_USER: parameters.MaxConnectionsPerUser,
+    EXEMPT_USERS: parameters.ExemptUsers,
+    ON_FAILURE: parameters.OnFailure,
+    DRY_RUN: parameters.DryRun,
+  });
+  return await import("./handler.ts");
+}
+
+function authenticationOf({ AuthenticationOptions = [] }: ClientVpnEndpoint): string[] {
+  return AuthenticationOptions.flatMap(({ Type }) => Type ?? []);
+}
+
+function reportOn(
+  endpoint: ClientVpnEndpoint,
+  rows: ClientVpnConnection[],
+  parameters: Report["parameters"],
+  handler: Handler,
+  shown: Shown,
+): Report {
+  const { comparable, excessOfEachUser, hasEnded, toConnection } = handler;
+  const connections = rows.map(toConnection);
+  const activeRows = rows.filter((row) => !hasEnded(toConnection(row)));
+  const active = activeRows.map(toConnection);
+  const named = (name: string | undefined) => comparable(name ?? "") !== "";
+  const spellings = spellingsOf(connections);
+
+  const wouldEnd = grouped(excessOfEachUser(connections).toReversed(), ({ user }) => user);
+  const connected = grouped(active, ({ user }) => user);
+  const users = [...wouldEnd]
+    .toSorted(([a, own], [b, others]) => others.length - own.length || alphabetically(a, b))
+    .map(([user, ended]) => ({
+      name: shown("user", user),
+      connections: connected.get(user)?.length ?? 0,
+      wouldEnd: ended.map(({ id }) => shown("connection", id)),
+    }));
+
+  const { Status, ConnectionLogOptions: log, ClientConnectOptions: connect, SessionTimeoutHours } = endpoint;
+  const arn = connect?.Enabled && connect.LambdaFunctionArn;
+  const report = {
+    endpoint: {
+      id: shown("endpoint", parameters.EndpointId),
+      status: Status?.Code ?? null,
+      authentication: authenticationOf(endpoint),
+      handler: arn ? { arn: shown("handler", arn), status: connect.Status?.Code ?? null } : null,
+      connectionLog: log?.Enabled ? shown("log group", log.CloudwatchLogGroup ?? "") : null,
+      sessionTimeoutHours: SessionTimeoutHours ?? null,
+    },
+    connections: {
+      active: active.length,
+      withUsername: activeRows.filter(({ Username }) => named(Username)).length,
+      withCommonName: activeRows.filter(({ CommonName }) => named(CommonName)).length,
+    },
+    spellings: spellings.map((group) => group.map(({ name, user }) => shown("user", name, user))),
+    users,
+    parameters: {
+      ...parameters,
+      EndpointId: shown("endpoint", parameters.EndpointId),
+      ExemptUsers: parameters.ExemptUsers.split(",")
+        .map((name) => name.trim() && shown("user", name.trim(), comparable(name.trim())))
+        .join(","),
+    },
+  };
+  const differOnlyInCase = spellings.some((group) => new Set(group.map(({ name }) => name.toLowerCase())).size === 1);
+  const names = new Set(active.map(({ user }) => user));
+  return { ...report, notes: notesOn(report, names.size === 1, differOnlyInCase) };
+}
+
+/** Groups names that are the same without letter case, `DOMAIN\` and `@domain`, and that the handler takes for several. */
+function spellingsOf(connections: Connection[]): Connection[][] {
+  const bare = (name: string) =>
+    name
+      .toLowerCase()
+      .replace(/^[^\\]*\\(?=.)/, "")
+      .replace(/(?<=.)@[^@]*$/, "");
+  const named = connections.filter(({ user }) => user !== "");
+  return [...grouped(named, ({ user }) => bare(user)).values()]
+    .map((group) => [...new Map(group.map((one) => [one.user, one])).values()])
+    .filter((group) => group.length > 1)
+    .map((group) => group.toSorted((a, b) => alphabetically(a.name, b.name)))
+    .toSorted(([a], [b]) => alphabetically(a?.name ?? "", b?.name ?? ""));
+}
+
+function grouped<T>(items: T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(keyOf(item));
+    if (group) group.push(item);
+    else groups.set(keyOf(item), [item]);
+  }
+  return groups;
+}
+
+// Node's own locale would sort differently on another machine.
+const alphabetically = (a: string, b: string) => a.localeCompare(b, "en") || Number(a > b) - Number(a < b);
+
+/** Says what to do before the stack is created: problems first. */
+function notesOn(report: Omit<Report, "notes">, isOneName: boolean, differOnlyInCase: boolean): Note[] {
+  const { endpoint, connections, parameters, spellings, users } = report;
+  const { handler, authentication } = endpoint;
+  const { active } = connections;
+  const isUsername = parameters.Identity === "username";
+  const what = isUsername ? "user name" : "common name";
+  const unnamed = active - (isUsername ? connections.withUsername : connections.withCommonName);
+  const hasOnlyCertificates = authentication.join() === "certificate-authentication";
+  const problems: string[] = [];
+  const advice: string[] = [];
+
+  if (endpoint.status !== "available") problems.push(`The endpoint is ${endpoint.status ?? "in no known state"}.`);
+  if (handler) {
+    problems.push(
+      `A client connect handler is set: ${handler.arn} (${handler.status ?? "in no known state"}). If it is not this ` +
+        "stack's, turning this one on replaces it: " +
+        (active > 0 && unnamed === active
+          ? "an endpoint has one, and without names the sweep cannot enforce alone."
+          : "leave out TurnOn, and let the sweep enforce alone."),
+    );
+  }
+  if (active === 0) {
+    problems.push("Nobody is connected, so there is nothing to look at. Look again while users are connected.");
+  } else if (unnamed < active) {
+    if (unnamed > 0) {
+      problems.push(
+        `EC2 lists ${count(unnamed)} of ${count(active)} active connections without a ${what}. ` +
+          "Whose they are is unknown, so the sweep ends none of them.",
+      );
+    }
+    if (!isUsername && isOneName && active > 1) {
+      problems.push(
+        "All active connections have the same common name. If people share a certificate, they would be one user: do not " +
+          "use Identity=common-name then.",
+      );
+    }
+  } else if (!isUsername) {
+    problems.push("EC2 lists no common name for any active connection, so there is nothing to compare.");
+  } else if (hasOnlyCertificates) {
+    problems.push(
+      "Users sign in with certificates alone, which have no user names, so there is nothing to compare. Use " +
+        "--identity common-name.",
+    );
+  } else {
+    problems.push(
+      "EC2 lists no user name for any active connection; AWS documents them for Active Directory alone. So neither this " +
+        "look nor the sweep can tell whose a connection is, and the handler depends on EC2's filter for user names. To find " +
+        "out whether that works: create the stack as a dry run, turn it on, and connect from two devices with one name. The " +
+        "second login's log entry has to have the first connection in dryRun.terminated.",
+    );
+  }
+
+  const surplus = surplusOf(users);
+  if (surplus > 0) {
+    advice.push(
+      `With DryRun=false, the first sweep ends ${plural(surplus, "connection")} of ${plural(users.length, "user")} within a ` +
+        "minute or two. With DryRun=true, it only logs them.",
+    );
+  }
+  if (spellings.length > 0) {
+    advice.push(
+      "Each spelling is a user of its own, and gets around the rule. Have the directory or identity provider give each person " +
+        `one name.${differOnlyInCase ? " Where letter case alone differs, try --ignore-case." : ""}`,
+    );
+  }
+  if (endpoint.connectionLog === null) {
+    advice.push("The connection log is off. Turn it on: it tells why a login failed.");
+  }
+  return [
+    ...problems.map((text): Note => ({ level: "problem", text })),
+    ...advice.map((text): Note => ({ level: "advice", text })),
+  ];
+}
+
+const surplusOf = (users: Report["users"]) => users.reduce((sum, { wouldEnd }) => sum + wouldEnd.length, 0);
+
+/** Numbers what it is given, in the order in which it is first given, each kind for itself. */
+function redacted(): Shown {
+  const kinds = new Map<string, Map<string, string>>();
+  return (kind, text, key = text) => {
+    const numbers = kinds.get(kind) ?? new Map<string, string>();
+    kinds.set(kind, numbers);
+    const name = numbers.get(key) ?? `${kind} ${numbers.size + 1}`;
+    numbers.set(key, name);
+    return name;
+  };
+}
+
+/** Returns one sentence that says what to do, and on a second line what AWS said. */
+function faultOf(error: unknown, action: string, endpoint: string, region: string, redact: boolean): string {
+  const { name, code: systemCode, message } = Object(error);
+  const code = typeof systemCode === "string" ? systemCode : String(name);
+  const is = (pattern: RegExp) => pattern.test(code);
+  const said = () => {
+    // Names, ARNs and accounts are in the messages alone.
+    const text = redact ? code : `${code}: ${message}`;
+    return `\nThe answer was ${visible(text).slice(0, MOST.message)}`;
+  };
+  if (/Region is missing/.test(message)) {
+    return "No AWS Region is set. Name it with --region, or set AWS_REGION or the profile's region.";
+  }
+  if (is(/^(Credentials|Token)ProviderError$/)) {
+    return /expired|sso/i.test(message)
+      ? `Your AWS login has expired. Sign in again: aws sso login, with your profile.${said()}`
+      : `There are no AWS credentials. Sign in (aws sso login, aws configure), or name a profile in AWS_PROFILE.${said()}`;
+  }
+  if (is(/^(ExpiredToken(Exception)?|RequestExpired)$/)) {
+    return `Your AWS login has expired. Sign in again, or get new credentials. Is this machine's clock right?${said()}`;
+  }
+  if (is(/^(AuthFailure|InvalidClientTokenId|UnrecognizedClientException|SignatureDoesNotMatch)$/)) {
+    return `AWS does not accept your credentials in ${region}. Check the access key, and whether that Region is turned on.${said()}`;
+  }
+  if (is(/^(UnauthorizedOperation|AccessDenied(Exception)?)$/)) {
+    const resource = action === "DescribeClientVpnEndpoints" ? "*" : "the endpoint";
+    return `Your credentials lack the right ec2:${action} on ${resource}. Ask your administrator for it.${said()}`;
+  }
+  if (is(/^InvalidClientVpnEndpointId/)) {
+    return `There is no endpoint ${endpoint} in ${region}. Check the id, the Region (--region) and the account.`;
+  }
+  if (is(/Throttl|LimitExceeded/)) return `EC2 throttles ${action} in this account. Try again in a minute.${said()}`;
+  if (is(/^E[A-Z_]+$|Timeout/)) {
+    return `EC2 in ${region} cannot be reached. Check your connection, the proxy, and the Region.${said()}`;
+  }
+  return `EC2 did not answer ${action} as it should. Try again in a minute.${said()}`;
+}
+
+/** What a terminal would obey, or not show, is written as the number of the character. */
+const UNSHOWN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const visible = (text: string) =>
+  text.replace(UNSHOWN, (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ""}}`);
+
+/** JSON.stringify() leaves some such characters as they are. */
+function asJson(report: Report): string {
+  const units = (character: string) =>
+    Array.from(character, (_, i) => i)
+      .map((i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`)
+      .join("");
+  const json = JSON.stringify(report, null, 2);
+  return `${json.replace(UNSHOWN, (character) => (character === "\n" ? character : units(character)))}\n`;
+}
+
+function asText(report: Report, region: string): string {
+  const values = Object.entries(report.parameters).map(([name, value]) => `${name}=${quoted(value)}`);
+  const lines = [
+    ...endpointLines(report, region),
+    ...spellingLines(report),
+    ...userLines(report),
+    ...noteLines(report),
+    ...heading(`Parameters for the stack, as a dry run, in ${region}`),
+    visible(values.join(" ")),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function endpointLines({ endpoint, connections, parameters }: Report, region: string): string[] {
+  const { handler, authentication, sessionTimeoutHours: hours } = endpoint;
+  const { active, withUsername, withCommonName } = connections;
+  const compared = parameters.Identity === "username" ? "user name" : "common name";
+  return [
+    bold(`${endpoint.id} in ${region}`),
+    ...table([
+      ["  status", endpoint.status ?? "unknown"],
+      ["  users sign in with", authentication.map((type) => SIGN_IN[type] ?? type).join(" and ") || "unknown"],
+      ["  handler", handler ? `${handler.arn} (${handler.status ?? "unknown"})` : "none"],
+      ["  connection log", endpoint.connectionLog ?? "off"],
+      ["  session time-out", hours === null ? "unknown" : plural(hours, "hour")],
+    ]),
+    "",
+    `${bold("Names")}: ${plural(active, "active connection")}, ${count(withUsername)} with a user name, ` +
+      `${count(withCommonName)} with a common name; the ${compared} is compared`,
+  ];
+}
+
+function spellingLines({ spellings }: Report): string[] {
+  if (spellings.length === 0) return [];
+  const groups = spellings.slice(0, MOST.groups).map((group) => `  ${some(group.map(short), 6)}`);
+  const more = spellings.length - groups.length;
+  return [
+    ...heading("Spellings that may be one person, of the last hour"),
+    ...groups,
+    ...(more > 0 ? [`  and ${count(more)} more`] : []),
+  ];
+}
+
+function userLines({ users, parameters, connections }: Report): string[] {
+  const title = `Over the limit of ${parameters.MaxConnectionsPerUser}`;
+  if (users.length === 0) {
+    const named = parameters.Identity === "username" ? connections.withUsername : connections.withCommonName;
+    return heading(`${title}: ${connections.active > 0 && named === 0 ? "unknown" : "nobody"}`);
+  }
+  const rows = users.slice(0, MOST.users).map((user) => {
+    return [`  ${short(user.name)}`, count(user.connections), some(user.wouldEnd, MOST.ids)];
+  });
+  const more = users.length - rows.length;
+  return [
+    ...heading(`${title}: ${plural(users.length, "user")}; ${plural(surplusOf(users), "connection")} would be ended`),
+    ...table([["  USER", "CONNECTIONS", "WOULD BE ENDED, THE NEWEST FIRST"], ...rows], [1]),
+    ...(more > 0 ? [`  and ${plural(more, "more user")}; --json has them all`] : []),
+  ];
+}
+
+function noteLines({ notes }: Report): string[] {
+  if (notes.length === 0) return [];
+  const lines = notes.flatMap(({ level, text }) => {
+    const label = `  ${level.padEnd(9)}`;
+    const [first = "", ...rest] = wrapped(visible(text), WIDTH - label.length);
+    const start = level === "problem" ? colored(31, label) : label;
+    return [start + first, ...rest.map((line) => " ".repeat(label.length) + line)];
+  });
+  return [...heading("What to do"), ...lines];
+}
+
+const colored = (code: number, text: string) =>
+  process.stdout.isTTY && !process.env.NO_COLOR ? `\x1b[${code}m${text}\x1b[0m` : text;
+const bold = (text: string) => colored(1, visible(text));
+const heading = (text: string) => ["", bold(text)];
+
+/** Aligns cells, with some columns to the right. */
+function table(rows: string[][], toTheRight: number[] = []): string[] {
+  const cells = rows.map((row) => row.map(visible));
+  const widthOf = (column: number) => Math.max(...cells.map((row) => row[column]?.length ?? 0));
+  const pad = (cell: string, column: number) =>
+    toTheRight.includes(column) ? cell.padStart(widthOf(column)) : cell.padEnd(widthOf(column));
+  return cells.map((row) => row.map(pad).join("  ").trimEnd());
+}
+
+/** For a POSIX shell. */
+const quoted = (value: string) => (/^[\w@%+:,./-]*$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`);
+
+const count = (n: number) => n.toLocaleString("en");
+const plural = (n: number, thing: string) => `${count(n)} ${thing}${n === 1 ? "" : "s"}`;
+const some = (texts: string[], most: number) =>
+  texts.slice(0, most).map(visible).join(", ") + (texts.length > most ? ` and ${count(texts.length - most)} more` : "");
+const short = (name: string) =>
+  visible(name).length > MOST.name ? `${visible(name).slice(0, MOST.name - 3)}...` : visible(name);
+
+function wrapped(text: string, width: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1) ?? "";
+    if (line === "") lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+await main();

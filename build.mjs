@@ -197,7 +197,7 @@ export async function bundle(steps) {
 
 /**
  * Bundles the preview with the handler and the whole AWS SDK: on people's machines, credentials come from anywhere. It loads
- * the handler late, so esbuild keeps what is unused too.
+ * both late, so esbuild keeps what is unused too.
  *
  * @returns {Promise<Uint8Array>}
  */

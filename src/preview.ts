@@ -6,12 +6,10 @@
  */
 
 import { parseArgs } from "node:util";
-import {
-  type ClientVpnConnection,
-  type ClientVpnEndpoint,
-  DescribeClientVpnEndpointsCommand,
-  EC2Client,
-  paginateDescribeClientVpnConnections,
+import type {
+  ClientVpnConnection,
+  ClientVpnEndpoint,
+  DescribeClientVpnConnectionsCommandOutput,
 } from "@aws-sdk/client-ec2";
 
 type Handler = typeof import("./handler.ts");
@@ -176,19 +174,23 @@ async function look(options: Options): Promise<{ report: Report; region: string 
 async function read({ endpointId, region: given, redact }: Options, shown: Shown) {
   // It would be in the way: this runs on Node 20 as on any later one.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
+  // Loaded here, as it takes a moment: help and wrong use are answered before.
+  const sdk = await import("@aws-sdk/client-ec2");
   // Everything as the SDK does it, but a dead socket must not keep a person waiting.
   const requestHandler = { connectionTimeout: 5_000, requestTimeout: 10_000, throwOnRequestTimeout: true };
-  const client = new EC2Client({ ...(given && { region: given }), requestHandler });
+  const client = new sdk.EC2Client({ ...(given && { region: given }), requestHandler });
   let region = "";
   let action = "DescribeClientVpnEndpoints";
   try {
     region = await client.config.region();
-    const command = new DescribeClientVpnEndpointsCommand({ ClientVpnEndpointIds: [endpointId] });
+    const command = new sdk.DescribeClientVpnEndpointsCommand({ ClientVpnEndpointIds: [endpointId] });
     const { ClientVpnEndpoints = [] } = await client.send(command);
     const endpoint = ClientVpnEndpoints.find((one) => one.ClientVpnEndpointId === endpointId);
     if (endpoint === undefined) throw Object.assign(new Error(), { name: "InvalidClientVpnEndpointId.NotFound" });
     action = "DescribeClientVpnConnections";
-    return { endpoint, rows: await readRows(client, endpointId), region };
+    const input = { ClientVpnEndpointId: endpointId };
+    const pages = sdk.paginateDescribeClientVpnConnections({ client, pageSize: 1_000 }, input);
+    return { endpoint, rows: await readRows(pages), region };
   } catch (error) {
     throw new Fault(faultOf(error, action, shown("endpoint", endpointId), region, redact));
   } finally {
@@ -197,14 +199,13 @@ async function read({ endpointId, region: given, redact }: Options, shown: Shown
 }
 
 /** Reads all rows, each connection once, those that ended within the last hour included. */
-async function readRows(client: EC2Client, ClientVpnEndpointId: string): Promise<ClientVpnConnection[]> {
+async function readRows(
+  pages: AsyncIterable<DescribeClientVpnConnectionsCommandOutput>,
+): Promise<ClientVpnConnection[]> {
   const rows = new Map<string, ClientVpnConnection>();
   const tokens = new Set<string>();
   try {
-    for await (const page of paginateDescribeClientVpnConnections(
-      { client, pageSize: 1_000 },
-      { ClientVpnEndpointId },
-    )) {
+    for await (const page of pages) {
       // Where nobody is connected, EC2 sends an empty list. An answer without a list is not EC2's.
       if (page.Connections === undefined) throw new Error("the answer has no list of connections");
       for (const row of page.Connections) if (row.ConnectionId) rows.set(row.ConnectionId, row);

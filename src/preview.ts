@@ -353,8 +353,8 @@ function notesOn(report: Omit<Report, "notes">, isOneName: boolean, differOnlyIn
   if (endpoint.status !== "available") problems.push(`The endpoint is ${endpoint.status ?? "in no known state"}.`);
   if (handler) {
     problems.push(
-      `A client connect handler is set: ${handler.arn} (${handler.status ?? "in no known state"}). If it is not this ` +
-        "stack's, turning this one on replaces it: " +
+      `A client connect handler is set (${handler.status ?? "in no known state"}). If it is not this stack's, turning this ` +
+        "one on replaces it: " +
         (active > 0 && unnamed === active
           ? "an endpoint has one, and without names the sweep cannot enforce alone."
           : "leave out TurnOn, and let the sweep enforce alone."),
@@ -394,15 +394,13 @@ function notesOn(report: Omit<Report, "notes">, isOneName: boolean, differOnlyIn
   const surplus = surplusOf(users);
   if (surplus > 0) {
     advice.push(
-      `With DryRun=false, the first sweep ends ${plural(surplus, "connection")} of ${plural(users.length, "user")} within a ` +
-        "minute or two. With DryRun=true, it only logs them.",
+      `With DryRun=false, the first sweep ends ${surplus === 1 ? "this connection" : `these ${count(surplus)} connections`}. ` +
+        "With DryRun=true, it only logs them.",
     );
   }
   if (spellings.length > 0) {
-    advice.push(
-      "Each spelling is a user of its own, and gets around the rule. Have the directory or identity provider give each person " +
-        `one name.${differOnlyInCase ? " Where letter case alone differs, try --ignore-case." : ""}`,
-    );
+    const tryIt = differOnlyInCase ? "; for letter case, try --ignore-case" : "";
+    advice.push(`Each spelling gets around the rule. Let each person have one name${tryIt}.`);
   }
   if (endpoint.connectionLog === null) {
     advice.push("The connection log is off. Turn it on: it tells why a login failed.");
@@ -472,12 +470,10 @@ const visible = (text: string) =>
 
 /** JSON.stringify() leaves some such characters as they are. */
 function asJson(report: Report): string {
-  const units = (character: string) =>
-    Array.from(character, (_, i) => i)
-      .map((i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`)
-      .join("");
+  const escaped = (character: string) =>
+    character.replace(/[\s\S]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
   const json = JSON.stringify(report, null, 2);
-  return `${json.replace(UNSHOWN, (character) => (character === "\n" ? character : units(character)))}\n`;
+  return `${json.replace(UNSHOWN, (character) => (character === "\n" ? character : escaped(character)))}\n`;
 }
 
 function asText(report: Report, region: string): string {
@@ -515,12 +511,7 @@ function endpointLines({ endpoint, connections, parameters }: Report, region: st
 function spellingLines({ spellings }: Report): string[] {
   if (spellings.length === 0) return [];
   const groups = spellings.slice(0, MOST.groups).map((group) => `  ${some(group.map(short), 6)}`);
-  const more = spellings.length - groups.length;
-  return [
-    ...heading("Spellings that may be one person, of the last hour"),
-    ...groups,
-    ...(more > 0 ? [`  and ${count(more)} more`] : []),
-  ];
+  return [...heading(`Spellings that may be one person${firstOf(groups, spellings)}`), ...groups];
 }
 
 function userLines({ users, parameters, connections }: Report): string[] {
@@ -532,11 +523,10 @@ function userLines({ users, parameters, connections }: Report): string[] {
   const rows = users.slice(0, MOST.users).map((user) => {
     return [`  ${short(user.name)}`, count(user.connections), some(user.wouldEnd, MOST.ids)];
   });
-  const more = users.length - rows.length;
+  const who = plural(users.length, "user") + firstOf(rows, users);
   return [
-    ...heading(`${title}: ${plural(users.length, "user")}; ${plural(surplusOf(users), "connection")} would be ended`),
+    ...heading(`${title}: ${who}; ${plural(surplusOf(users), "connection")} would be ended`),
     ...table([["  USER", "CONNECTIONS", "WOULD BE ENDED, THE NEWEST FIRST"], ...rows], [1]),
-    ...(more > 0 ? [`  and ${plural(more, "more user")}; --json has them all`] : []),
   ];
 }
 
@@ -570,6 +560,10 @@ const quoted = (value: string) => (/^[\w@%+:,./-]*$/.test(value) ? value : `'${v
 
 const count = (n: number) => n.toLocaleString("en");
 const plural = (n: number, thing: string) => `${count(n)} ${thing}${n === 1 ? "" : "s"}`;
+const firstOf = (shown: unknown[], all: unknown[]) =>
+  shown.length < all.length
+    ? ` (here the first ${shown.length}; ${count(all.length - shown.length)} more with --json)`
+    : "";
 const some = (texts: string[], most: number) =>
   texts.slice(0, most).map(visible).join(", ") + (texts.length > most ? ` and ${count(texts.length - most)} more` : "");
 const short = (name: string) =>

@@ -50,7 +50,7 @@ describe("the build", () => {
   test("gives the same bytes again, in another time zone too, and prints their sizes and the zip's hash", () => {
     const printed = [build("west", "Pacific/Midway"), build("east", "Pacific/Kiritimati")];
     expect(printed[0]).toBe(printed[1]);
-    for (const name of ["index.cjs", "function.zip", "paste.mjs", "stack.yaml"]) {
+    for (const name of ["index.cjs", "function.zip", "paste.mjs", "stack.yaml", "preview.mjs"]) {
       const built = readFileSync(`${DIST}${name}`);
       expect(readFileSync(join(folder, "west", name)).equals(built), name).toBe(true);
       expect(readFileSync(join(folder, "east", name)).equals(built), name).toBe(true);

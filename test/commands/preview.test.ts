@@ -1,0 +1,587 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import type { Connection } from "../ec2/connection.ts";
+import { REFUSED, THROTTLED } from "../ec2/faults.ts";
+import { ENDPOINT_ID } from "../ec2/server.ts";
+import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
+import { usePreview } from "../helpers/preview.ts";
+
+const ec2 = useEc2();
+const preview = usePreview(() => ec2.env);
+const HANDLER_ARN = "arn:aws:lambda:eu-central-1:111122223333:function:AWSClientVPN-of-others";
+
+// Whatever a test does, the preview reads, and nobody is disconnected.
+let hasSwept = false;
+afterEach(() => {
+  const others = ec2.requests.filter(({ action }) => !action.startsWith("Describe"));
+  if (!hasSwept) expect(others).toStrictEqual([]);
+  hasSwept = false;
+});
+
+/** Adds a connection a minute younger than the one before it; an undefined name is left out of its row. */
+function connect(username: string | undefined, connection: Partial<Connection> = {}): Connection {
+  const establishedAt = new Date(Date.UTC(2026, 8, 1, 8, ec2.connections.length));
+  const connectionId = `cvpn-connection-${(ec2.connections.length + 1).toString(16).padStart(17, "0")}`;
+  const filterUsername = username ?? "alice";
+  return ec2.addConnection({ connectionId, username, filterUsername, establishedAt, ...connection });
+}
+
+function connectAll(...names: string[]): string[] {
+  return names.map((name) => connect(name).connectionId);
+}
+
+/** Runs the preview, which has to succeed, and returns what it printed. */
+async function shown(...args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await preview([ENDPOINT_ID, ...args]);
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  return stdout;
+}
+
+async function report(...args: string[]) {
+  return JSON.parse(await shown("--json", ...args));
+}
+
+/** Returns the texts of one level's notes. */
+async function notes(level: "problem" | "advice", ...args: string[]): Promise<string[]> {
+  const { notes } = await report(...args);
+  return notes.flatMap((note: { level: string; text: string }) => (note.level === level ? note.text : []));
+}
+
+describe.each(["source", "built"] as const)("the preview, %s,", (from) => {
+  test("shows people the endpoint, the names, who is over the limit, what to do and the parameters", async () => {
+    ec2.endpoint = {
+      status: "available",
+      authentication: ["directory-service-authentication", "certificate-authentication"],
+      handler: { arn: HANDLER_ARN, status: "applied" },
+      sessionTimeoutHours: 8,
+    };
+    connectAll("alice", "alice", "bob", "alice", "alice", "ALICE", "carol", "bob");
+    connect("bob", { status: "terminated", endedAt: new Date() });
+    const { status, stdout, stderr } = await preview([ENDPOINT_ID], {}, { from });
+    expect([status, stderr]).toStrictEqual([0, ""]);
+    expect(stdout).toBe(`cvpn-endpoint-0f13eab7f860433cc in eu-central-1
+  status              available
+  users sign in with  Active Directory and certificates
+  handler             ${HANDLER_ARN} (applied)
+  connection log      off
+  session time-out    8 hours
+
+Names: 8 active connections, 8 with a user name, 8 with a common name; the user name is compared
+
+Spellings that may be one person
+  alice, ALICE
+
+Over the limit of 1: 2 users; 4 connections would be ended
+  USER   CONNECTIONS  WOULD BE ENDED, THE NEWEST FIRST
+  alice            4  cvpn-connection-00000000000000004, cvpn-connection-00000000000000002 and 1 more
+  bob              2  cvpn-connection-00000000000000003
+
+What to do
+  problem  A client connect handler is set (applied). If it is not this stack's, turning this one on replaces it: leave
+           out TurnOn, and let the sweep enforce alone.
+  advice   With DryRun=false, the first sweep ends these 4 connections. With DryRun=true, it only logs them.
+  advice   Each spelling gets around the rule. Let each person have one name; for letter case, try --ignore-case.
+  advice   The connection log is off. Turn it on: it tells why a login failed.
+
+Parameters for the stack, as a dry run, in eu-central-1
+EndpointId=cvpn-endpoint-0f13eab7f860433cc Identity=username IgnoreUsernameCase=false MaxConnectionsPerUser=1 \
+ExemptUsers= OnFailure=deny DryRun=true
+`);
+  });
+
+  test("gives the same as one JSON document", async () => {
+    ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applying" }, connectionLog: "/vpn" };
+    const [, first, second] = connectAll("bob", "alice", "alice", "alice", "ALICE");
+    connect(undefined, { commonName: undefined });
+    const { status, stdout, stderr } = await preview([ENDPOINT_ID, "--json"], {}, { from });
+    expect([status, stderr]).toStrictEqual([0, ""]);
+    expect(JSON.parse(stdout)).toStrictEqual({
+      endpoint: {
+        id: ENDPOINT_ID,
+        status: "available",
+        authentication: ["directory-service-authentication"],
+        handler: { arn: HANDLER_ARN, status: "applying" },
+        connectionLog: "/vpn",
+        sessionTimeoutHours: 24,
+      },
+      connections: { active: 6, withUsername: 5, withCommonName: 5 },
+      spellings: [["alice", "ALICE"]],
+      users: [{ name: "alice", connections: 3, wouldEnd: [second, first] }],
+      parameters: {
+        EndpointId: ENDPOINT_ID,
+        Identity: "username",
+        IgnoreUsernameCase: "false",
+        MaxConnectionsPerUser: "1",
+        ExemptUsers: "",
+        OnFailure: "deny",
+        DryRun: "true",
+      },
+      notes: [
+        { level: "problem", text: expect.stringContaining("is set (applying)") },
+        { level: "problem", text: expect.stringContaining("1 of 6 active connections without a user name") },
+        { level: "advice", text: expect.stringContaining("ends these 2 connections") },
+        { level: "advice", text: expect.stringContaining("try --ignore-case") },
+      ],
+    });
+  });
+
+  test("has help", async () => {
+    const { status, stdout, stderr } = await preview(["--help"], {}, { from });
+    expect([status, stderr]).toStrictEqual([0, ""]);
+    const command = from === "source" ? "npm run preview --" : "node preview.mjs";
+    expect(stdout).toContain(`usage: ${command} ENDPOINT_ID`);
+    expect(stdout).toContain(`\n  ${command} cvpn-endpoint-0123456789abcdef0 --region`);
+    for (const option of ["region R", "max N", "identity I", "ignore-case", "exempt A,B", "json", "redact", "help"]) {
+      expect(stdout).toMatch(new RegExp(`^  --${option}  `, "m"));
+    }
+  });
+
+  test("calls nobody when it is used in a wrong way, and says how it is used", async () => {
+    const { status, stdout, stderr } = await preview([ENDPOINT_ID, "--bogus"], {}, { from });
+    const command = from === "source" ? "npm run preview --" : "node preview.mjs";
+    const usage = `usage: ${command} ENDPOINT_ID [options]; --help lists them`;
+    expect([status, stdout, stderr]).toStrictEqual([2, "", `Unknown option '--bogus'\n${usage}\n`]);
+    expect(ec2.requests).toStrictEqual([]);
+  });
+});
+
+test.each<[args: string, says: string]>([
+  ["", "ENDPOINT_ID is missing"],
+  ["vpn", 'ENDPOINT_ID: expected an id such as cvpn-endpoint-0123456789abcdef0, got "vpn"'],
+  [`${ENDPOINT_ID}0`, `ENDPOINT_ID: expected an id such as cvpn-endpoint-0123456789abcdef0, got "${ENDPOINT_ID}0"`],
+  [`${ENDPOINT_ID} ${ENDPOINT_ID}`, "expected one ENDPOINT_ID, got 2"],
+  [`${ENDPOINT_ID} --bogus`, "Unknown option '--bogus'"],
+  [`${ENDPOINT_ID} --json=yes`, "Option '--json' does not take an argument"],
+  [`${ENDPOINT_ID} --max`, "Option '--max <value>' argument missing"],
+  [`${ENDPOINT_ID} --max 0`, '--max: expected an integer from 1, got "0"'],
+  [`${ENDPOINT_ID} --max 1.5`, '--max: expected an integer from 1, got "1.5"'],
+  [`${ENDPOINT_ID} --region Frankfurt`, '--region: expected a Region such as eu-central-1, got "Frankfurt"'],
+  [`${ENDPOINT_ID} --identity email`, '--identity: expected username or common-name, got "email"'],
+  [`${ENDPOINT_ID} --exempt a,,b`, '--exempt: expected names between commas, got "a,,b"'],
+  [`${ENDPOINT_ID} --exempt a,,b --redact`, "--exempt: expected names between commas"],
+])("calls nobody when it is used in a wrong way: %s", async (args, says) => {
+  const { status, stdout, stderr } = await preview(args.split(" ").filter(Boolean));
+  const usage = "usage: node preview.mjs ENDPOINT_ID [options]; --help lists them";
+  expect([status, stdout]).toStrictEqual([2, ""]);
+  expect(stderr.split("\n")).toStrictEqual([says, usage, ""]);
+  expect(ec2.requests).toStrictEqual([]);
+});
+
+describe("who a connection belongs to", () => {
+  test.each([
+    [["certificate-authentication"], "common-name"],
+    [["directory-service-authentication"], "username"],
+    [["federated-authentication"], "username"],
+    [["certificate-authentication", "directory-service-authentication"], "username"],
+    [["federated-authentication", "certificate-authentication"], "username"],
+  ] as const)("is what the endpoint suggests: %j, %s", async (authentication, identity) => {
+    ec2.endpoint = { ...ec2.endpoint, authentication: [...authentication] };
+    for (const name of ["one", "two"]) connect(name, { commonName: "shared" });
+    for (const commonName of ["three", "four"]) connect("shared", { commonName });
+    const { parameters, users } = await report();
+    expect(parameters.Identity).toBe(identity);
+    const first = identity === "username" ? 3 : 1;
+    expect(users).toMatchObject([{ name: "shared", wouldEnd: [ec2.connections[first - 1]?.connectionId] }]);
+  });
+
+  test("is what --identity says", async () => {
+    for (const commonName of ["a", "a"]) connect("", { commonName });
+    const { parameters, users } = await report("--identity", "common-name");
+    expect([parameters.Identity, users[0].name]).toStrictEqual(["common-name", "a"]);
+  });
+
+  test("does not know letter case with --ignore-case", async () => {
+    const [first] = connectAll("Alice", "ALICE", "bob");
+    expect((await report()).users).toStrictEqual([]);
+    const { parameters, users, spellings } = await report("--ignore-case");
+    expect(parameters.IgnoreUsernameCase).toBe("true");
+    expect(users).toStrictEqual([{ name: "alice", connections: 2, wouldEnd: [first] }]);
+    expect(spellings).toStrictEqual([]);
+  });
+
+  test("is nobody where EC2 writes a word for none", async () => {
+    connectAll("-", "-", "N/A", "N/A", "alice");
+    const { users, connections } = await report();
+    expect(users).toStrictEqual([]);
+    expect(connections).toStrictEqual({ active: 5, withUsername: 1, withCommonName: 1 });
+  });
+});
+
+test("--max lets the newest stay", async () => {
+  const [first] = connectAll("alice", "alice", "alice", "bob", "bob");
+  const { parameters, users } = await report("--max", "2");
+  expect(parameters.MaxConnectionsPerUser).toBe("2");
+  expect(users).toStrictEqual([{ name: "alice", connections: 3, wouldEnd: [first] }]);
+});
+
+test("--exempt leaves users alone", async () => {
+  connectAll("kiosk", "kiosk", "back up", "back up");
+  const [first] = connectAll("alice", "alice");
+  const { parameters, users } = await report("--exempt", "kiosk, back up");
+  expect(parameters.ExemptUsers).toBe("kiosk,back up");
+  expect(users).toStrictEqual([{ name: "alice", connections: 2, wouldEnd: [first] }]);
+  expect(await shown("--exempt", "kiosk, back up")).toContain(" ExemptUsers='kiosk,back up' ");
+});
+
+test("the settings of the shell do not count", async () => {
+  connectAll("alice", "alice");
+  const settings = {
+    MAX_CONNECTIONS_PER_USER: "5",
+    IDENTITY: "common-name",
+    IGNORE_USERNAME_CASE: "true",
+    EXEMPT_USERS: "alice",
+    ON_FAILURE: "allow",
+    DRY_RUN: "maybe",
+  };
+  const usual = await preview([ENDPOINT_ID]);
+  expect(await preview([ENDPOINT_ID], settings)).toStrictEqual(usual);
+  expect(usual.stdout).toContain("1 connection would be ended");
+});
+
+test("a sweep ends what the preview said it would, and nothing else", async () => {
+  connectAll(
+    "alice",
+    "bob",
+    "alice",
+    "carol",
+    "ALICE",
+    "bob",
+    "alice",
+    "dave",
+    "kiosk",
+    "kiosk",
+    "kiosk",
+    "carol",
+    "-",
+  );
+  connect("alice", { establishedAt: "-" });
+  connect("dave", { status: "failed-to-terminate" });
+  connect("dave", { status: "odd" });
+  const { users } = await report("--max", "2", "--ignore-case", "--exempt", "kiosk");
+  const env = { MAX_CONNECTIONS_PER_USER: "2", IGNORE_USERNAME_CASE: "true", EXEMPT_USERS: "kiosk" };
+  const lambda = await builtForTest({ ...ec2.env, ...env });
+  hasSwept = true;
+  const { response } = await lambda.sweep({ sweep: ENDPOINT_ID });
+  const announced = users.flatMap(({ wouldEnd }: { wouldEnd: string[] }) => wouldEnd);
+  expect(announced).toHaveLength(2);
+  expect(response.terminated.toSorted()).toStrictEqual(announced.toSorted());
+});
+
+describe("spellings that may be one person", () => {
+  test("are those that differ in letter case, domain before and domain behind", async () => {
+    connectAll("alice", "CORP\\Alice", "alice@corp.example", "bob", "bob", "@", "\\", "-");
+    connect("BOB", { status: "terminated", endedAt: new Date() });
+    const { spellings, notes } = await report();
+    expect(spellings).toStrictEqual([
+      ["alice", "alice@corp.example", "CORP\\Alice"],
+      ["bob", "BOB"],
+    ]);
+    expect(notes.map(({ text }: { text: string }) => text).join()).toContain("try --ignore-case");
+  });
+
+  test("are not said to be helped by --ignore-case where it does not help", async () => {
+    connectAll("alice", "alice@corp.example");
+    const advice = (await notes("advice")).join();
+    expect(advice).toContain("Let each person have one name.");
+    expect(advice).not.toContain("--ignore-case");
+  });
+});
+
+test("stays on a screen with many users, many spellings and much to say", async () => {
+  ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applied" } };
+  for (let i = 0; i < 23; i++) connectAll(`user-${i}`, `user-${i}`, `User-${i}`);
+  const text = await shown();
+  expect(text.match(/^ {2}user-\d+ +2 {2}cvpn-/gm)).toHaveLength(20);
+  expect(text).toContain("1: 23 users (here the first 20; 3 more with --json); 23 connections would be ended\n");
+  expect(text.match(/^ {2}user-\d+, User-\d+$/gm)).toHaveLength(3);
+  expect(text).toContain("one person (here the first 3; 20 more with --json)\n");
+  expect(text.trimEnd().split("\n").length).toBeLessThan(46);
+  expect((await report()).users).toHaveLength(23);
+});
+
+test("reads 2,300 rows in three pages, and tells a terminal how far it is", async () => {
+  for (let i = 0; i < 2_300; i++) connect(`user ${i % 2_299}`);
+  const { stdout, stderr } = await preview([ENDPOINT_ID], {}, { isTerminal: true });
+  expect(stdout).toContain("2,300 active connections");
+  expect(stdout).toContain("1 connection would be ended");
+  expect(stderr).toBe("\r\x1b[Kreading connections: 1,000\r\x1b[Kreading connections: 2,000\r\x1b[K");
+  const pages = ec2.requests.map(({ action, params }) => [action, params.get("MaxResults")]);
+  const page = ["DescribeClientVpnConnections", "1000"];
+  expect(pages).toStrictEqual([["DescribeClientVpnEndpoints", null], page, page, page]);
+  const quiet = await preview([ENDPOINT_ID]);
+  expect(quiet.stderr).toBe("");
+});
+
+describe("on a terminal", () => {
+  test("there is colour, unless NO_COLOR is set", async () => {
+    const colored = await preview([ENDPOINT_ID], {}, { isTerminal: true });
+    expect(colored.stdout).toContain("\x1b[1mNames\x1b[0m: ");
+    expect(colored.stdout).toContain("\x1b[31m  problem  \x1b[0mNobody is connected");
+    const plain = await preview([ENDPOINT_ID], { NO_COLOR: "1" }, { isTerminal: true });
+    expect(plain.stdout).toBe(await shown());
+    expect(plain.stdout).not.toContain("\x1b");
+  });
+
+  test("no name does what a terminal obeys", async () => {
+    const names = ["\x1b[2Jalice", "bob\u202egnp", "carol\u009b31m", "dave\rroot", "erin\u2028", "x\x07\u{e0001}"];
+    for (const name of names) connectAll(name, name);
+    ec2.endpoint = { ...ec2.endpoint, connectionLog: "log\x1b[31m", handler: { arn: "a\u009bb", status: "\x1bc" } };
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    const obeyed = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u{e0001}]/u;
+    const text = await shown();
+    expect(text).not.toMatch(obeyed);
+    expect(text).toContain("\n  \\u{1b}[2Jalice ");
+    const json = await shown("--json");
+    expect(json).not.toMatch(obeyed);
+    const { users } = JSON.parse(json);
+    expect(users.map(({ name }: { name: string }) => name).toSorted()).toStrictEqual(names.toSorted());
+  });
+});
+
+describe("what to do", () => {
+  test("a handler that is set, where the sweep could enforce alone", async () => {
+    ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applying" } };
+    connectAll("alice");
+    const [problem] = await notes("problem");
+    expect(problem).toContain("A client connect handler is set (applying).");
+    expect(problem).toContain("let the sweep enforce alone");
+  });
+
+  test("a handler that is set, where it could not", async () => {
+    ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applied" } };
+    connect(undefined);
+    const [problem] = await notes("problem");
+    expect(problem).toContain("without names the sweep cannot enforce alone");
+  });
+
+  test.each(["directory-service-authentication", "federated-authentication"] as const)(
+    "no user name in any row: two devices, one name: %s",
+    async (type) => {
+      ec2.endpoint = { ...ec2.endpoint, authentication: [type] };
+      for (let i = 0; i < 3; i++) connect(undefined);
+      const problems = await notes("problem");
+      expect(problems).toStrictEqual([expect.stringContaining("connect from two devices with one name")]);
+      expect(await shown()).toContain("\nOver the limit of 1: unknown\n");
+    },
+  );
+
+  test("user names, where certificates alone have none", async () => {
+    ec2.endpoint = { ...ec2.endpoint, authentication: ["certificate-authentication"] };
+    connect("", { commonName: "alice" });
+    expect(await notes("problem", "--identity", "username")).toStrictEqual([
+      expect.stringContaining("Use --identity common-name"),
+    ]);
+    expect(await notes("problem")).toStrictEqual([]);
+  });
+
+  test("common names that are not there, or one for all", async () => {
+    connect("alice", { commonName: undefined });
+    expect(await notes("problem", "--identity", "common-name")).toStrictEqual([
+      "EC2 lists no common name for any active connection, so there is nothing to compare.",
+    ]);
+    ec2.reset();
+    for (const name of ["alice", "bob"]) connect(name, { commonName: "client.corp.example" });
+    expect(await notes("problem", "--identity", "common-name")).toStrictEqual([
+      expect.stringContaining("All active connections have the same common name"),
+    ]);
+  });
+
+  test("nobody is connected, or the endpoint does not work", async () => {
+    ec2.endpoint = { ...ec2.endpoint, status: "pending-associate" };
+    connect("alice", { status: "terminated", endedAt: new Date() });
+    expect(await notes("problem")).toStrictEqual([
+      "The endpoint is pending-associate.",
+      "Nobody is connected, so there is nothing to look at. Look again while users are connected.",
+    ]);
+    expect(await shown()).toContain("\nOver the limit of 1: nobody\n");
+  });
+
+  test("nothing but the connection log, where all is well", async () => {
+    connectAll("alice", "bob");
+    expect(await notes("problem")).toStrictEqual([]);
+    expect(await notes("advice")).toStrictEqual([expect.stringContaining("The connection log is off.")]);
+    ec2.endpoint = { ...ec2.endpoint, connectionLog: "/vpn" };
+    expect(await shown()).not.toContain("What to do");
+  });
+});
+
+const NO_KEYS = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
+
+/** Writes AWS's two files of settings, and returns the variables that lead to them. */
+function awsFiles(config: string, credentials = ""): Record<string, string> {
+  const folder = mkdtempSync(join(tmpdir(), "client-vpn-aws-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "config"), config);
+  writeFileSync(join(folder, "credentials"), credentials);
+  return { AWS_CONFIG_FILE: join(folder, "config"), AWS_SHARED_CREDENTIALS_FILE: join(folder, "credentials") };
+}
+
+test.each(["source", "built"] as const)("takes Region and credentials from a profile's files: %s", async (from) => {
+  const keys = `aws_access_key_id = ${ec2.accessKeyId}\naws_secret_access_key = ${ec2.secretAccessKey}\n`;
+  const files = awsFiles("[profile network]\nregion = ap-southeast-2\n", `[network]\n${keys}`);
+  const variables = { ...NO_KEYS, ...files, AWS_REGION: undefined, AWS_PROFILE: "network" };
+  const { status, stdout, stderr } = await preview([ENDPOINT_ID], variables, { from });
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  expect(stdout).toContain(`${ENDPOINT_ID} in ap-southeast-2\n`);
+});
+
+test("--region goes before the Region that is set", async () => {
+  expect(await shown("--region", "eu-west-1")).toContain(`${ENDPOINT_ID} in eu-west-1\n`);
+});
+
+test("leaves nothing behind where it runs", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "client-vpn-home-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  await preview([ENDPOINT_ID], { HOME: folder });
+  expect(readdirSync(folder)).toStrictEqual([]);
+});
+
+describe("a fault is a sentence or two, and what AWS said", () => {
+  async function fault(variables: Record<string, string | undefined> = {}, ...args: string[]): Promise<string> {
+    const { status, stdout, stderr } = await preview([ENDPOINT_ID, ...args], variables);
+    expect([status, stdout]).toStrictEqual([1, ""]);
+    expect(stderr).toMatch(/^[^\n]+\n([^\n]+\n)?$/);
+    expect(stderr).not.toContain("    at ");
+    return stderr;
+  }
+
+  test("no Region", async () => {
+    expect(await fault({ AWS_REGION: undefined })).toBe(
+      "No AWS Region is set. Name it with --region, or set AWS_REGION or the profile's region.\n",
+    );
+  });
+
+  test("no credentials", async () => {
+    expect(await fault(NO_KEYS)).toMatch(/^There are no AWS credentials\. Sign in .*\n.*CredentialsProviderError/);
+  });
+
+  test("a profile that is not there", async () => {
+    const said = await fault({ ...NO_KEYS, AWS_PROFILE: "gone" });
+    expect(said).toMatch(/^There are no AWS credentials\. .* AWS_PROFILE\.\n/);
+  });
+
+  test("a login by aws sso login that has expired", async () => {
+    const session =
+      "[sso-session corp]\nsso_region = eu-central-1\nsso_start_url = https://corp.awsapps.example/start\n";
+    const profile = "[profile corp]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = reader\n";
+    const variables = { ...NO_KEYS, ...awsFiles(session + profile), AWS_PROFILE: "corp" };
+    expect(await fault(variables)).toMatch(/^Your AWS login has expired\. Sign in again: aws sso login/);
+    expect(await fault(variables, "--redact")).not.toMatch(/corp|1111/);
+  });
+
+  test("credentials that have expired", async () => {
+    ec2.fail("DescribeClientVpnEndpoints", { status: 400, code: "RequestExpired", message: "Request has expired." }, 9);
+    expect(await fault()).toMatch(/^Your AWS login has expired\. Sign in again, .*\n.*RequestExpired/);
+    ec2.reset();
+    ec2.fail("DescribeClientVpnEndpoints", { status: 400, code: "ExpiredToken", message: "It has expired" });
+    expect(await fault()).toMatch(/^Your AWS login has expired\. Sign in again, .*\n.*ExpiredToken: It has expired/);
+  });
+
+  test("credentials that AWS does not accept", async () => {
+    expect(await fault({ AWS_SECRET_ACCESS_KEY: "wrong" })).toMatch(
+      /^AWS does not accept your credentials in eu-central-1\. .*\n.*AuthFailure/,
+    );
+  });
+
+  test("no such endpoint in the Region", async () => {
+    ec2.endpointId = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
+    const said = "in eu-west-1. Check the id, the Region (--region) and the account.\n";
+    expect(await fault({}, "--region", "eu-west-1")).toBe(`There is no endpoint ${ENDPOINT_ID} ${said}`);
+    expect(await fault({}, "--region", "eu-west-1", "--redact")).toBe(`There is no endpoint endpoint 1 ${said}`);
+  });
+
+  test.each(["DescribeClientVpnEndpoints", "DescribeClientVpnConnections"] as const)(
+    "a right that is missing: %s",
+    async (action) => {
+      const message = "You are not authorized. User: arn:aws:iam::111122223333:user/alice\x1b[2J";
+      ec2.fail(action, { ...REFUSED, message }, 9);
+      const said = await fault();
+      expect(said).toMatch(new RegExp(`^Your credentials lack the right ec2:${action} on (\\*|the endpoint)\\. `));
+      expect(said).toContain("user/alice\\u{1b}[2J");
+      const redacted = await fault({}, "--redact");
+      expect(redacted).toContain(`ec2:${action}`);
+      expect(redacted).not.toMatch(/1111|alice|arn:|0f13/);
+    },
+  );
+
+  test("EC2 cannot be reached", async () => {
+    const unreachable = { AWS_ENDPOINT_URL_EC2: "http://127.0.0.1:1", AWS_MAX_ATTEMPTS: "1" };
+    expect(await fault(unreachable)).toMatch(/^EC2 in eu-central-1 cannot be reached\. .*\n.*ECONNREFUSED/);
+  });
+
+  test("EC2 throttles for too long", async () => {
+    ec2.fail("DescribeClientVpnConnections", THROTTLED, 9);
+    expect(await fault()).toMatch(/^EC2 throttles DescribeClientVpnConnections in this account\. .*\n/);
+  });
+
+  test.each(["web-page", "empty", "other-document", "same-token"] as const)(
+    "an answer that is not EC2's: %s",
+    async (odd) => {
+      connectAll("alice");
+      ec2.fail("DescribeClientVpnConnections", odd, 9);
+      expect(await fault()).toMatch(/^EC2 did not answer DescribeClientVpnConnections as it should\. /);
+    },
+  );
+});
+
+test("a throttled, a broken and a silent call are tried again", async () => {
+  connectAll("alice", "alice");
+  ec2.fail("DescribeClientVpnEndpoints", THROTTLED);
+  ec2.fail("DescribeClientVpnEndpoints", "reset");
+  ec2.fail("DescribeClientVpnConnections", "hang");
+  expect(await shown()).toContain("1 connection would be ended");
+  expect(ec2.requests).toHaveLength(5);
+}, 60_000);
+
+describe("--redact", () => {
+  test("lets nothing out that could name somebody, and gives each the same number throughout", async () => {
+    ec2.endpoint = {
+      status: "available",
+      authentication: ["federated-authentication"],
+      handler: { arn: HANDLER_ARN, status: "applied" },
+      connectionLog: "/vpn/secret-log",
+      sessionTimeoutHours: 24,
+    };
+    connectAll(
+      "secret-alice",
+      "secret-ALICE",
+      "CORP\\secret-alice",
+      "secret-bob",
+      "secret-alice",
+      "secret-bob",
+      "kiosk",
+    );
+    connect(undefined, { commonName: "secret-device" });
+    const args = ["--redact", "--exempt", "kiosk,secret-else"];
+    const document = await report(...args);
+    expect(document).toMatchObject({
+      endpoint: { id: "endpoint 1", handler: { arn: "handler 1", status: "applied" }, connectionLog: "log group 1" },
+      spellings: [["user 3", "user 1", "user 4"]],
+      users: [
+        { name: "user 1", connections: 2, wouldEnd: ["connection 1"] },
+        { name: "user 2", connections: 2, wouldEnd: ["connection 2"] },
+      ],
+      parameters: { EndpointId: "endpoint 1", ExemptUsers: "user 5,user 6" },
+    });
+    expect(await report(...args)).toStrictEqual(document);
+    for (const text of [JSON.stringify(document), await shown(...args)]) {
+      expect(text).not.toMatch(/secret|alice|bob|corp|kiosk|arn:|1111|cvpn-|10\.0\.0/i);
+      expect(text).toContain("user 1");
+    }
+  });
+
+  test("gives a user one number in all spellings that are one user", async () => {
+    connectAll("Alice", "ALICE", "CORP\\alice");
+    const { spellings, users } = await report("--redact", "--ignore-case", "--exempt", "BOB");
+    expect(users[0].name).toBe("user 1");
+    expect(spellings).toStrictEqual([["user 1", "user 2"]]);
+  });
+});
+
+test("nobody was disconnected by all of this", async () => {
+  connectAll("alice", "alice");
+  await shown();
+  expect(statuses(ec2.connections)).toStrictEqual(["active", "active"]);
+});

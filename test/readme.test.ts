@@ -7,10 +7,12 @@ import { ALLOWED, entryOfTerminated } from "./helpers/answers.ts";
 import { builtForTest, callsTo, useEc2 } from "./helpers/built.ts";
 import { runCommandWith } from "./helpers/command.ts";
 import { connectEvent } from "./helpers/events.ts";
+import { usePreview } from "./helpers/preview.ts";
 
 // What README.md shows and names is what there is.
 
 const ec2 = useEc2();
+const preview = usePreview(() => ec2.env);
 const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 const template = readTemplate(STACK);
 
@@ -26,6 +28,18 @@ test("npm start shows what the README says it shows, whatever settings the envir
   const { status, stdout, stderr } = runCommandWith(settings, "demo");
   expect([status, stderr]).toStrictEqual([0, ""]);
   expect(blocksOf("text")[0]).toBe(`${stdout.trim()}\n`);
+});
+
+test("the preview shows what the README says it shows", async () => {
+  ec2.endpoint = { ...ec2.endpoint, connectionLog: "/vpn/connections" };
+  const names = ["alice", "bob", "carol", "alice", "dave", "erin", "CORP\\bob", "alice", "Erin", "dave", "frank"];
+  for (const [i, username] of names.entries()) {
+    const connectionId = `cvpn-connection-0${(0x4e7e1b2f + i * 0xa7c3d5e).toString(16)}709c0de${i.toString(16)}`;
+    ec2.addConnection({ username, connectionId, establishedAt: new Date(Date.UTC(2026, 8, 1, 8, i)) });
+  }
+  const { status, stdout, stderr } = await preview([ENDPOINT_ID]);
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  expect(blocksOf("text")[1]).toBe(stdout);
 });
 
 test("the README has each setting of the handler, with its default", () => {

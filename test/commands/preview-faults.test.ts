@@ -1,0 +1,149 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { REFUSED, THROTTLED } from "../ec2/faults.ts";
+import { ENDPOINT_ID } from "../ec2/server.ts";
+import { useEc2 } from "../helpers/built.ts";
+import { usePreview } from "../helpers/preview.ts";
+
+// Where the preview finds Region and credentials, and what it says when it cannot look.
+
+const ec2 = useEc2();
+const preview = usePreview(() => ec2.env);
+
+afterEach(() => expect(ec2.requests.filter(({ action }) => !action.startsWith("Describe"))).toStrictEqual([]));
+
+const NO_KEYS = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
+
+/** Writes AWS's two files of settings, and returns the variables that lead to them. */
+function awsFiles(config: string, credentials = ""): Record<string, string> {
+  const folder = mkdtempSync(join(tmpdir(), "client-vpn-aws-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "config"), config);
+  writeFileSync(join(folder, "credentials"), credentials);
+  return { AWS_CONFIG_FILE: join(folder, "config"), AWS_SHARED_CREDENTIALS_FILE: join(folder, "credentials") };
+}
+
+test.each(["source", "built"] as const)("takes Region and credentials from a profile's files: %s", async (from) => {
+  const keys = `aws_access_key_id = ${ec2.accessKeyId}\naws_secret_access_key = ${ec2.secretAccessKey}\n`;
+  const files = awsFiles("[profile network]\nregion = ap-southeast-2\n", `[network]\n${keys}`);
+  const variables = { ...NO_KEYS, ...files, AWS_REGION: undefined, AWS_PROFILE: "network" };
+  const { status, stdout, stderr } = await preview([ENDPOINT_ID], variables, { from });
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  expect(stdout).toContain(`${ENDPOINT_ID} in ap-southeast-2\n`);
+});
+
+test("--region goes before the Region that is set", async () => {
+  const { stdout } = await preview([ENDPOINT_ID, "--region", "eu-west-1"]);
+  expect(stdout).toContain(`${ENDPOINT_ID} in eu-west-1\n`);
+});
+
+test("leaves nothing behind where it runs", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "client-vpn-home-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  await preview([ENDPOINT_ID], { HOME: folder });
+  expect(readdirSync(folder)).toStrictEqual([]);
+});
+
+describe("a fault is a sentence or two, and what AWS said", () => {
+  async function fault(variables: Record<string, string | undefined> = {}, ...args: string[]): Promise<string> {
+    const { status, stdout, stderr } = await preview([ENDPOINT_ID, ...args], variables);
+    expect([status, stdout]).toStrictEqual([1, ""]);
+    expect(stderr).toMatch(/^[^\n]+\n([^\n]+\n)?$/);
+    expect(stderr).not.toContain("    at ");
+    return stderr;
+  }
+
+  test("no Region", async () => {
+    expect(await fault({ AWS_REGION: undefined })).toBe(
+      "No AWS Region is set. Name it with --region, or set AWS_REGION or the profile's region.\n",
+    );
+  });
+
+  test("no credentials", async () => {
+    expect(await fault(NO_KEYS)).toMatch(/^There are no AWS credentials\. Sign in .*\n.*CredentialsProviderError/);
+  });
+
+  test("a profile that is not there", async () => {
+    const said = await fault({ ...NO_KEYS, AWS_PROFILE: "gone" });
+    expect(said).toMatch(/^There are no AWS credentials\. .* AWS_PROFILE\.\n/);
+  });
+
+  test("a login by aws sso login that has expired", async () => {
+    const session =
+      "[sso-session corp]\nsso_region = eu-central-1\nsso_start_url = https://corp.awsapps.example/start\n";
+    const profile = "[profile corp]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = reader\n";
+    const variables = { ...NO_KEYS, ...awsFiles(session + profile), AWS_PROFILE: "corp" };
+    expect(await fault(variables)).toMatch(/^Your AWS login has expired\. Sign in again: aws sso login/);
+    expect(await fault(variables, "--redact")).not.toMatch(/corp|1111/);
+  });
+
+  test("credentials that have expired", async () => {
+    ec2.fail("DescribeClientVpnEndpoints", { status: 400, code: "RequestExpired", message: "Request has expired." }, 9);
+    expect(await fault()).toMatch(/^Your AWS login has expired\. Sign in again, .*\n.*RequestExpired/);
+    ec2.reset();
+    ec2.fail("DescribeClientVpnEndpoints", { status: 400, code: "ExpiredToken", message: "It has expired" });
+    expect(await fault()).toMatch(/^Your AWS login has expired\. Sign in again, .*\n.*ExpiredToken: It has expired/);
+  });
+
+  test("credentials that AWS does not accept", async () => {
+    expect(await fault({ AWS_SECRET_ACCESS_KEY: "wrong" })).toMatch(
+      /^AWS does not accept your credentials in eu-central-1\. .*\n.*AuthFailure/,
+    );
+  });
+
+  test("no such endpoint in the Region", async () => {
+    ec2.endpointId = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
+    const said = "in eu-west-1. Check the id, the Region (--region) and the account.\n";
+    expect(await fault({}, "--region", "eu-west-1")).toBe(`There is no endpoint ${ENDPOINT_ID} ${said}`);
+    expect(await fault({}, "--region", "eu-west-1", "--redact")).toBe(`There is no endpoint endpoint 1 ${said}`);
+  });
+
+  test.each(["DescribeClientVpnEndpoints", "DescribeClientVpnConnections"] as const)(
+    "a right that is missing: %s",
+    async (action) => {
+      const message = "You are not authorized. User: arn:aws:iam::111122223333:user/alice\x1b[2J";
+      ec2.fail(action, { ...REFUSED, message }, 9);
+      const said = await fault();
+      expect(said).toMatch(new RegExp(`^Your credentials lack the right ec2:${action} on (\\*|the endpoint)\\. `));
+      expect(said).toContain("user/alice\\u{1b}[2J");
+      const redacted = await fault({}, "--redact");
+      expect(redacted).toContain(`ec2:${action}`);
+      expect(redacted).not.toMatch(/1111|alice|arn:|0f13/);
+    },
+  );
+
+  test("EC2 cannot be reached", async () => {
+    const unreachable = { AWS_ENDPOINT_URL_EC2: "http://127.0.0.1:1", AWS_MAX_ATTEMPTS: "1" };
+    expect(await fault(unreachable)).toMatch(/^EC2 in eu-central-1 cannot be reached\. .*\n.*ECONNREFUSED/);
+  });
+
+  test("EC2 throttles for too long", async () => {
+    ec2.fail("DescribeClientVpnConnections", THROTTLED, 9);
+    expect(await fault()).toMatch(/^EC2 throttles DescribeClientVpnConnections in this account\. .*\n/);
+  });
+
+  test.each(["web-page", "empty", "other-document", "same-token"] as const)(
+    "an answer that is not EC2's: %s",
+    async (odd) => {
+      ec2.addConnection();
+      ec2.fail("DescribeClientVpnConnections", odd, 9);
+      expect(await fault()).toMatch(/^EC2 did not answer DescribeClientVpnConnections as it should\. /);
+    },
+  );
+});
+
+test("a throttled, a broken and a silent call are tried again", async () => {
+  for (let i = 0; i < 2; i++) ec2.addConnection();
+  ec2.fail("DescribeClientVpnEndpoints", THROTTLED);
+  ec2.fail("DescribeClientVpnEndpoints", "reset");
+  ec2.fail("DescribeClientVpnConnections", "hang");
+  const { stdout, stderr } = await preview([ENDPOINT_ID]);
+  expect(stderr).toBe("");
+  expect(stdout).toContain("1 connection would be ended");
+  expect(ec2.requests.map(({ action }) => action)).toStrictEqual([
+    ...Array(3).fill("DescribeClientVpnEndpoints"),
+    ...Array(2).fill("DescribeClientVpnConnections"),
+  ]);
+}, 60_000);

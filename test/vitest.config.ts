@@ -10,7 +10,8 @@ export default defineConfig({
     // Most of the time the tests wait for a deadline, and they can do so together.
     maxWorkers: 6,
     maxConcurrency: 50,
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    // What hangs ends here. No test is to come near it, also where the machine has four times as much to do as it has cores.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });

@@ -58,7 +58,7 @@ describe("the build", () => {
     }
     const zip = readFileSync(`${DIST}function.zip`);
     expect(printed[0]).toContain(createHash("sha256").update(zip).digest("base64"));
-  }, 60_000);
+  });
 });
 
 test.each([[["--bogus"]], [["one", "two"]]])("the build says how it is used when it is given %j", (args) => {

@@ -4,7 +4,7 @@ import { callsTo, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
 
 const ec2 = useEc2();
-const askHandler = useBuilt(ec2);
+const { askHandler } = useBuilt(ec2);
 
 describe("one session per user", () => {
   test("ends alice's older connection, leaves bob's alone, and allows", async () => {

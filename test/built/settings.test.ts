@@ -40,6 +40,13 @@ describe("MAX_CONNECTIONS_PER_USER", () => {
     expect(statuses(rows)).toStrictEqual(["terminated", "terminated", "active"]);
   });
 
+  test("3 counts a newer connection, and the newest of the older ones, where the new one is listed too", async () => {
+    const rows = [addConnection(30), addConnection(20), addConnection(5)];
+    addConnection(10, { connectionId: CONNECTION_ID });
+    expect((await askHandlerWith({ MAX_CONNECTIONS_PER_USER: "3" })).response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "active"]);
+  });
+
   test("does not count connections that have ended", async () => {
     const older = addConnection(30);
     for (let i = 0; i < 5; i++) addConnection(i, { status: "terminated" });
@@ -76,7 +83,11 @@ describe("ON_FAILURE", () => {
     const { response, entry, level } = await askHandlerWith({ ON_FAILURE: value });
     expect(response.allow).toBe(allow);
     expect(level).toBe("error");
-    expect(entry).toMatchObject({ terminated: [ends.connectionId], notTerminated: [stays.connectionId] });
+    expect(entry).toMatchObject({
+      reason: "older connections could not be terminated",
+      terminated: [ends.connectionId],
+      notTerminated: [stays.connectionId],
+    });
   });
 
   test("allow lets nobody in whose request is invalid", async () => {
@@ -88,9 +99,131 @@ describe("ON_FAILURE", () => {
   test("allow is on time when EC2 hangs", async () => {
     ec2.fail("DescribeClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
     const lambda = await lambdaWith({ ON_FAILURE: "allow" });
-    const { response, durationMs } = await lambda.invoke(connectEvent(), { remaining: 1_500 });
+    const { response, durationMs, lateMs } = await lambda.invoke(connectEvent(), { remaining: 1_500 });
     expect(response).toStrictEqual(ALLOWED);
-    expect(durationMs).toBeLessThan(1_000);
+    expect(durationMs - lateMs).toBeLessThan(1_000);
+  });
+});
+
+describe("IDENTITY", () => {
+  const byCertificate = (fields: Record<string, unknown> = {}) =>
+    connectEvent({ username: "", "common-name": "laptop", ...fields });
+
+  test("username looks at user names alone", async () => {
+    const rows = [
+      addConnection(10, { commonName: "laptop" }),
+      addConnection(10, { username: "bob", commonName: "laptop" }),
+    ];
+    await askHandlerWith({ IDENTITY: "username" }, connectEvent({ "common-name": "laptop" }));
+    expect(statuses(rows)).toStrictEqual(["terminated", "active"]);
+  });
+
+  test("username is not interested in an odd common name", async () => {
+    const { response } = await askHandlerWith({ IDENTITY: "username" }, connectEvent({ "common-name": 7 }));
+    expect(response).toStrictEqual(ALLOWED);
+  });
+
+  test("common-name ends the connection with the same certificate, and reads all connections, without a filter", async () => {
+    const rows = ["laptop", "phone", "Laptop", "laptop "].map((commonName) =>
+      addConnection(10, { username: "", filterUsername: "", commonName }),
+    );
+    for (let i = 0; i < 2_000; i++) ec2.addConnection({ username: `user-${i}` });
+    const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "active", "active"]);
+    expect(entry).toMatchObject({ username: "", commonName: "laptop", terminated: [rows[0]?.connectionId] });
+    expect(ec2.requests).toHaveLength(4);
+    for (const { params } of ec2.requests) expect(params.has("Filter.1.Name")).toBe(false);
+  });
+
+  test.each<[string, unknown]>([
+    ["alice", "alice"],
+    ["a number", 7],
+    ["null", null],
+  ])("common-name does not count the user name: %s", async (_, username) => {
+    const rows = [addConnection(10), addConnection(10, { username: "bob", commonName: "laptop" })];
+    const { response } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate({ username }));
+    expect(response).toStrictEqual(ALLOWED);
+    expect(statuses(rows)).toStrictEqual(["active", "terminated"]);
+  });
+
+  test.each([
+    ["empty", ""],
+    ["null", null],
+    ["absent", undefined],
+    ["a placeholder", "N/A"],
+  ])("common-name is answered as ON_FAILURE says, without a call, when it is %s", async (_, commonName) => {
+    const event = byCertificate({ "common-name": commonName });
+    for (const [ON_FAILURE, allow] of [
+      ["deny", false],
+      ["allow", true],
+    ] as const) {
+      const { response, entry, level } = await askHandlerWith({ IDENTITY: "common-name", ON_FAILURE }, event);
+      expect(response.allow).toBe(allow);
+      expect(level).toBe("error");
+      expect(entry.reason).toBe("older connections could not be looked up");
+      expect(entry.errors).toStrictEqual([{ code: "UnnamedLogin", message: "no common-name to compare" }]);
+    }
+    expect(ec2.requests).toHaveLength(0);
+  });
+
+  test.each([[7], [["laptop"]], [{}], [false]])(
+    "common-name denies a common name that is no text: %j",
+    async (name) => {
+      const event = byCertificate({ "common-name": name });
+      const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, event);
+      expect(response.allow).toBe(false);
+      expect(entry.reason).toContain("invalid request: common-name: expected a string, got ");
+      expect(ec2.requests).toHaveLength(0);
+    },
+  );
+
+  test.each(["", undefined])(
+    "common-name denies where a row's common name is %j: it may be anybody's",
+    async (name) => {
+      const rows = [addConnection(10, { commonName: name }), addConnection(10, { commonName: "laptop" })];
+      addConnection(10, { commonName: "", status: "terminated" });
+      const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate());
+      expect(response.allow).toBe(false);
+      expect(statuses(rows)).toStrictEqual(["active", "active"]);
+      const message = `EC2 gave no common-name for ${rows[0]?.connectionId}, which may be anybody's`;
+      expect(entry.errors).toStrictEqual([{ code: "UnexpectedAnswer", message }]);
+    },
+  );
+
+  test("common-name allows where the only connection without a common name has ended", async () => {
+    const older = addConnection(20, { commonName: "laptop" });
+    addConnection(10, { commonName: "", status: "terminated" });
+    addConnection(10, { commonName: undefined, status: "terminating" });
+    const { response, entry } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(entry).toMatchObject({ terminated: [older.connectionId], errors: [] });
+  });
+
+  test.each(["", undefined, "phone"])(
+    "common-name knows the new connection by its id, where EC2 names it %j",
+    async (name) => {
+      for (const age of [20, 5]) addConnection(age, { commonName: "laptop" });
+      addConnection(10, { commonName: name, connectionId: CONNECTION_ID });
+      const { response } = await askHandlerWith({ IDENTITY: "common-name" }, byCertificate());
+      expect(response).toStrictEqual(ALLOWED);
+      expect(statuses(ec2.connections)).toStrictEqual(["terminated", "active", "active"]);
+    },
+  );
+
+  test("common-name heeds IGNORE_USERNAME_CASE and MAX_CONNECTIONS_PER_USER", async () => {
+    const rows = ["LAPTOP", "Laptop", "laptop"].map((commonName, i) => addConnection(10 * i + 10, { commonName }));
+    await askHandlerWith(
+      { IDENTITY: "common-name", IGNORE_USERNAME_CASE: "true", MAX_CONNECTIONS_PER_USER: "2" },
+      byCertificate(),
+    );
+    expect(statuses(rows)).toStrictEqual(["active", "terminated", "terminated"]);
+  });
+
+  test("common-name takes * and \\ as they are", async () => {
+    const rows = ["*", "\\", "laptop"].map((commonName) => addConnection(10, { commonName }));
+    await askHandlerWith({ IDENTITY: "common-name" }, byCertificate({ "common-name": "*" }));
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "active"]);
   });
 });
 

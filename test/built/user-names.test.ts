@@ -4,7 +4,7 @@ import { builtForTest, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 
 const ec2 = useEc2();
-const askHandler = useBuilt(ec2);
+const { askHandler } = useBuilt(ec2);
 
 describe.each([true, false])("user names, where EC2's filter reads wildcards: %s", (wildcards) => {
   beforeEach(() => {

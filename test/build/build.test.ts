@@ -1,49 +1,28 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inflateRawSync } from "node:zlib";
 import { unzipSync } from "fflate";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { bundle, checkBudget, SDK_STEPS } from "../../build.mjs";
-import { LoopbackEc2 } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
+import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, Lambda } from "../helpers/lambda.ts";
+import { DIST } from "../helpers/lambda.ts";
 
-const ec2 = new LoopbackEc2();
+const ec2 = useEc2();
 const BUILD = fileURLToPath(new URL("../../build.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
 
-beforeAll(async () => {
-  await ec2.start();
-});
-
-afterAll(async () => {
-  rmSync(folder, { recursive: true });
-  await ec2.close();
-});
+afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Builds once more, elsewhere on earth, and returns what the build printed. */
 function build(name: string, timeZone: string): string {
   const env = { ...process.env, TZ: timeZone };
   return execFileSync(process.execPath, [BUILD, join(folder, name)], { cwd: tmpdir(), env, encoding: "utf8" });
-}
-
-async function expectOneSessionPerUser(file: string): Promise<void> {
-  ec2.reset();
-  const older = ec2.addConnection();
-  const stranger = ec2.addConnection({ username: "bob" });
-  const lambda = await Lambda.start(file, ec2.env);
-  try {
-    expect((await lambda.invoke(connectEvent())).response).toStrictEqual(ALLOWED);
-    expect([older.status, stranger.status]).toStrictEqual(["terminated", "active"]);
-    expect(lambda.output).toBe("");
-  } finally {
-    await lambda.stop();
-  }
 }
 
 describe("the build", () => {
@@ -97,12 +76,9 @@ describe("the steps that make the bundle small", () => {
     );
   });
 
-  test("all make a difference: without one of them the bundle holds more", async () => {
-    const { code } = await bundle(SDK_STEPS);
-    for (const step of SDK_STEPS) {
-      const { code: without } = await bundle(SDK_STEPS.filter((other) => other !== step));
-      expect(without.length - code.length, step.name).toBeGreaterThan(100);
-    }
+  test.each(SDK_STEPS)("make a difference: the bundle holds more without $name", async (step) => {
+    const { code } = await bundle(SDK_STEPS.filter((other) => other !== step));
+    expect(code.length - statSync(`${DIST}index.cjs`).size).toBeGreaterThan(100);
   });
 
   test("have a budget, and going over it stops the build with what is largest", async () => {
@@ -137,16 +113,15 @@ describe("function.zip", () => {
   test("loads where there is no node_modules, and answers", async () => {
     const file = join(folder, "index.cjs");
     writeFileSync(file, unzipSync(zip)["index.cjs"] ?? "");
-    await expectOneSessionPerUser(file);
+    const [older, stranger] = [ec2.addConnection(), ec2.addConnection({ username: "bob" })];
+    const lambda = await builtForTest(ec2.env, file);
+    expect((await lambda.invoke(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(statuses([older, stranger])).toStrictEqual(["terminated", "active"]);
   });
 });
 
 describe("paste.mjs", () => {
   const code = readFileSync(`${DIST}paste.mjs`, "utf8");
-
-  test("answers on the AWS SDK as installed", async () => {
-    await expectOneSessionPerUser(`${DIST}paste.mjs`);
-  });
 
   test("is a few hundred readable lines, comments included, that import nothing but Node and the SDK", () => {
     expect(code.split("\n").length).toBeLessThan(430);

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
+import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { builtForTest, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
@@ -16,6 +17,7 @@ describe.each([true, false])("user names, where EC2's filter reads wildcards: %s
     "*",
     "a?ice",
     "\\",
+    "\\*?",
     "alice@example.com",
     'Zoë O\'Brien & <Sons> "quoted"',
     " alice ",
@@ -37,12 +39,51 @@ describe.each([true, false])("user names, where EC2's filter reads wildcards: %s
   });
 });
 
-test("a user named * never ends the connection of a row without user name", async () => {
-  const stranger = ec2.addConnection({ username: undefined, filterUsername: "bob" });
-  const { response, entry } = await askHandler(connectEvent({ username: "*" }));
+describe("EC2 is asked", () => {
+  test.each([
+    ["CORP\\alice", "CORP\\\\alice"],
+    ["a?ice", "a\\?ice"],
+    ["*", "\\*"],
+    ["\\*?", "\\\\\\*\\?"],
+  ])("for %s as it is, and escaped", async (username, escaped) => {
+    await askHandler(connectEvent({ username }));
+    expect(inputOf()).toStrictEqual({ ...INPUT, "Filter.1.Value.1": username, "Filter.1.Value.2": escaped });
+  });
+
+  test.each(["alice", "a.b+c@example.com", "Zoë O'Brien & <Sons>", "[a-z]"])(
+    "for %s as it is alone",
+    async (username) => {
+      await askHandler(connectEvent({ username }));
+      expect(inputOf()).toStrictEqual({ ...INPUT, "Filter.1.Value.1": username });
+    },
+  );
+
+  const INPUT = {
+    Action: "DescribeClientVpnConnections",
+    Version: "2016-11-15",
+    ClientVpnEndpointId: ENDPOINT_ID,
+    MaxResults: "1000",
+    "Filter.1.Name": "username",
+  };
+
+  function inputOf() {
+    expect(ec2.requests).toHaveLength(1);
+    return Object.fromEntries(ec2.requests[0]?.params ?? []);
+  }
+});
+
+test("CORP\\alice is found where a row has no user name", async () => {
+  const older = ec2.addConnection({ username: undefined, filterUsername: "CORP\\alice" });
+  expect((await askHandler(connectEvent({ username: "CORP\\alice" }))).response).toStrictEqual(ALLOWED);
+  expect(older.status).toBe("terminated");
+});
+
+test.each(["*", "a?ice"])("a user named %s never ends the connection of a row without user name", async (username) => {
+  const stranger = ec2.addConnection({ username: undefined, filterUsername: "alice" });
+  const { response, entry } = await askHandler(connectEvent({ username }));
   expect(response.allow).toBe(false);
   expect(stranger.status).toBe("active");
-  expect(JSON.stringify(entry.errors)).toContain(stranger.connectionId);
+  expect(JSON.stringify(entry.errors)).toContain(`EC2 gave no username for ${stranger.connectionId}`);
 });
 
 describe.each(["-", "N/A"])("%j stands for no name", (placeholder) => {

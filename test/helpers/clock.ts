@@ -18,6 +18,8 @@ export function setTimeout(ms: number, value?: unknown, { signal }: { signal?: A
 export function useClock() {
   beforeEach(() => {
     vi.useFakeTimers();
+    // Lambda's processes live on: no time is to be right only because the clock began with it.
+    vi.advanceTimersByTime(12_345);
   });
   afterEach(() => {
     vi.useRealTimers();

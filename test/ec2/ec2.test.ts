@@ -5,8 +5,9 @@ import {
   EC2Client,
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import type { Connection } from "./connection.ts";
+import { REFUSED } from "./faults.ts";
 import { ENDPOINT_ID, LoopbackEc2 } from "./server.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
@@ -260,6 +261,25 @@ describe("TerminateClientVpnConnections", () => {
   test("wants either an id or a name", async () => {
     await expect(termination({})).rejects.toMatchObject({ name: "MissingParameter" });
   });
+});
+
+test("serves the endpoints of others beside its own, each with its own connections and faults", async () => {
+  const other = new LoopbackEc2();
+  other.endpointId = "cvpn-endpoint-0b0b0b0b0b0b0b0b0";
+  ec2.beside = [other];
+  onTestFinished(() => {
+    ec2.beside = [];
+  });
+  const { connectionId } = other.addConnection();
+  other.fail("DescribeClientVpnConnections", REFUSED);
+  expect((await listing()).Connections).toEqual([]);
+  const listingOther = () => listing({ ClientVpnEndpointId: other.endpointId });
+  await expect(listingOther()).rejects.toMatchObject({ name: REFUSED.code });
+  expect((await listingOther()).Connections).toMatchObject([{ ConnectionId: connectionId }]);
+  await expect(termination({ ConnectionId: connectionId })).rejects.toMatchObject({
+    name: "InvalidClientVpnConnection.IdNotFound",
+  });
+  expect([ec2.requests.length, other.requests.length]).toEqual([2, 2]);
 });
 
 describe("the signature", () => {

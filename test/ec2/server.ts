@@ -47,9 +47,11 @@ export class LoopbackEc2 {
   readonly region = "eu-central-1";
   /** Whether filter values take wildcards and escapes, as EC2 documents in general; otherwise they are literal. */
   wildcards = true;
-  /** The one endpoint that exists. */
+  /** The one endpoint that exists here. */
   endpointId = ENDPOINT_ID;
   endpoint: Endpoint = USUAL_ENDPOINT;
+  /** Others, whose endpoints are served here too: EC2 has one address, but each endpoint its own connections and faults. */
+  beside: LoopbackEc2[] = [];
   /** The most rows that a page has, whatever the caller asks for. */
   pageSize = 1_000;
   /** What throttles an action; without it, nothing does. */
@@ -202,21 +204,23 @@ export class LoopbackEc2 {
       if (params.get("Version") !== "2016-11-15") {
         throw ec2Error(400, "InvalidAction", `The version ${params.get("Version")} is not known here.`);
       }
-      this.requests.push({ action, at: performance.now(), params });
+      const ec2 =
+        [this, ...this.beside].find(({ endpointId }) => endpointId === params.get("ClientVpnEndpointId")) ?? this;
+      ec2.requests.push({ action, at: performance.now(), params });
       if (params.get("DryRun") === "true") {
         throw ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
       }
-      this.#checkEndpoint(action, params);
-      if (this.buckets[action]?.take() === false) throw new Ec2Error(THROTTLED);
-      const fault = this.#nextFault(action, params);
+      ec2.#checkEndpoint(action, params);
+      if (ec2.buckets[action]?.take() === false) throw new Ec2Error(THROTTLED);
+      const fault = ec2.#nextFault(action, params);
       if (typeof fault === "object") {
         throw new Ec2Error(fault);
       }
-      if (fault === "hang" || fault === "stall" || fault === "drip") this.#stuck.add(response);
+      if (fault === "hang" || fault === "stall" || fault === "drip") ec2.#stuck.add(response);
       if (fault === "hang") return;
       if (fault === "reset") return void request.socket.resetAndDestroy();
       if (isForeign(fault)) return this.#send(response, 200, FOREIGN_BODIES[fault]);
-      this.#send(response, 200, DECLARATION + this.#answer(action, params, fault), fault);
+      this.#send(response, 200, DECLARATION + ec2.#answer(action, params, fault), fault);
     } catch (error) {
       if (!(error instanceof Ec2Error)) throw error;
       const { status, code, message, headers = {}, body } = error.document;

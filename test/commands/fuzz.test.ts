@@ -9,7 +9,7 @@ test.each([
   expect(status).toBe(0);
   expect(stdout).toContain(`seed 1, ${used} lanes;`);
   expect(stdout).toContain("In one run, EC2 may fail several times");
-  for (const what of ["events", "faults", "faults in sweeps"]) {
+  for (const what of ["events", "faults in a login and a sweep beside it"]) {
     expect(stdout).toContain(`\n${runs} runs with random ${what}: no rule broken\n`);
   }
 });

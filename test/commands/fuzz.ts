@@ -1,9 +1,8 @@
 // npm run fuzz: the properties of the test suite, on more cases, from another seed.
 
+import { BESIDE } from "../built/properties/beside.ts";
 import { EVENTS } from "../built/properties/events.ts";
 import { type Property, startLanes, stopLanes, tryCases } from "../built/properties/lanes.ts";
-import { LOGINS } from "../built/properties/logins.ts";
-import { SWEEPS } from "../built/properties/sweeps.ts";
 import { integerFrom, readArguments } from "./arguments.ts";
 import { buildDist } from "./build.ts";
 import { count, progress, table } from "./report.ts";
@@ -29,8 +28,7 @@ console.log(
 );
 try {
   await fuzz("events", EVENTS);
-  await fuzz("faults", LOGINS);
-  await fuzz("faults in sweeps", SWEEPS);
+  await fuzz("faults in a login and a sweep beside it", BESIDE);
 } catch (error) {
   progress("");
   console.error(error instanceof Error ? error.message : error);

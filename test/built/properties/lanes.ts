@@ -8,7 +8,10 @@ import { DIST, Lambda } from "../../helpers/lambda.ts";
 
 /** An EC2 and a process with the built file, where one case is tried after the other. */
 export interface Lane {
+  /** The endpoint of the logins. */
   ec2: LoopbackEc2;
+  /** The endpoint of the sweeps: EC2 answers for both, but each has its own connections and faults. */
+  swept: LoopbackEc2;
   lambda: Lambda;
   /** How many connections a user may have. */
   limit: number;
@@ -40,18 +43,22 @@ export interface Options {
 export async function startLanes(lanes: number): Promise<Lane[]> {
   return await Promise.all(
     Array.from({ length: lanes }, async (_, number): Promise<Lane> => {
-      const limit = (number % 2) + 1;
+      const limit = number % 2 === 0 ? 1 : 3;
       const identity = number % 4 < 2 ? "username" : "common-name";
       const ec2 = await new LoopbackEc2().start();
+      const swept = new LoopbackEc2();
+      ec2.beside = [swept];
       const settings = { MAX_CONNECTIONS_PER_USER: String(limit), IDENTITY: identity };
-      return { ec2, lambda: await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, ...settings }), limit, identity };
+      const lambda = await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, ...settings });
+      return { ec2, swept, lambda, limit, identity };
     }),
   );
 }
 
 export async function stopLanes(lanes: Lane[]): Promise<void> {
-  for (const { lambda, ec2 } of lanes) {
+  for (const { lambda, ec2, swept } of lanes) {
     await lambda.stop();
+    swept.reset();
     await ec2.close();
   }
 }

@@ -7,31 +7,38 @@ import { type Invocation, InvocationError } from "../../helpers/lambda.ts";
 import { aSweepCase, type SweepCase, toEstablishedAt } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
+  checkDone,
   checkEnded,
+  checkExcess,
   checkPages,
   checkTime,
   endedOf,
   isLive,
-  isNewer,
   nextId,
   prepare,
+  refusals,
   secondOf,
   type Timed,
+  weatherWord,
+  withNewer,
 } from "./weather.ts";
 
-interface SeenSweep extends Timed {
+export interface SeenSweep extends Timed {
   measured: InvocationError["invocation"];
   /** What it returned; nothing, where it threw. */
   result: SweepResult | undefined;
-  /** How many connections a user may have. */
-  limit: number;
+  isFair: boolean;
   /** The name by which a user is known. */
   nameOf: (row: Connection) => string | undefined;
   /** Those that are not ending or ended. */
   active: Connection[];
   /** Those of which EC2 can say all that counts, though a fault may hide it. */
   certain: Connection[];
+  /** Returns those of these connections whose users have enough newer ones among them. */
+  excessIn: (connections: Connection[]) => Connection[];
   ended: Set<Connection>;
+  /** Those in an answer that was sent whole. */
+  shown: Set<Connection>;
   /** Whether it returned, and nothing kept it from reading the whole list. */
   isComplete: boolean;
 }
@@ -55,22 +62,22 @@ const RULES: Rules<SeenSweep> = {
     for (const row of ended) assert.ok(certain.includes(row), `ended ${row.connectionId}, of which not all is known`);
   },
 
-  "the newest connections of each user stay, as many as are allowed"({ ended, certain, nameOf, limit }) {
-    for (const row of ended) {
-      const ofUser = certain.filter((other) => nameOf(other) === nameOf(row));
-      const newer = ofUser.filter((other) => other !== row && isNewer(other, row));
-      assert.ok(newer.length >= limit, `ended ${row.connectionId}, too new`);
-      assert.ok(ofUser.filter((other) => !ended.has(other)).length >= limit, `ended too many of ${nameOf(row)}`);
-    }
+  "the newest connections of each user stay, as many as are allowed": ({ ended, certain, excessIn }) =>
+    checkExcess(ended, excessIn(certain)),
+
+  "a complete one leaves no user too many"({ isComplete, certain, excessIn, ended }) {
+    if (isComplete) checkDone(ended, excessIn(certain), 0);
   },
 
-  "a complete one leaves no user too many"({ isComplete, certain, ended, nameOf, limit }) {
-    if (!isComplete) return;
-    const left = certain.filter((row) => !ended.has(row));
-    for (const row of left) {
-      const ofUser = left.filter((other) => nameOf(other) === nameOf(row));
-      assert.ok(ofUser.length <= limit, `says that it is complete, and leaves ${ofUser.length} of ${nameOf(row)}`);
-    }
+  "where EC2 is well in time, a user whom it shows with too many is left with the newest"(seen) {
+    const { isFair, played, certain, shown, excessIn, ended } = seen;
+    const due = excessIn(certain.filter((row) => shown.has(row)));
+    if (isFair) checkDone(ended, due, refusals(played).ofTerminations);
+  },
+
+  "it is complete where EC2 is well in time, and throws where it refuses"({ isFair, played, result }) {
+    const { ofLookUp, ofTerminations } = refusals(played);
+    if (isFair) assert.equal(result !== undefined, ofLookUp + ofTerminations === 0);
   },
 
   "a complete one counts every connection"({ isComplete, result, active, nameOf }) {
@@ -85,9 +92,13 @@ const RULES: Rules<SeenSweep> = {
 /** Sweeps with random faults over random connections. */
 export const SWEEPS: Property<SweepCase, SeenSweep> = { cases: aSweepCase, see, rules: RULES };
 
-async function see({ ec2, lambda, limit, identity }: Lane, oneCase: SweepCase, tally: Tally): Promise<SeenSweep> {
-  const sameToken = prepare(ec2, oneCase, tally);
-  const { remaining, connections, faults } = oneCase;
+async function see(
+  { swept: ec2, lambda, limit, identity }: Lane,
+  oneCase: SweepCase,
+  tally: Tally,
+): Promise<SeenSweep> {
+  const played = prepare(ec2, oneCase, tally);
+  const { remaining, connections, faults, isFair } = oneCase;
   for (const { name, status, time } of connections) {
     const names = identity === "username" ? { username: name } : { commonName: name };
     const establishedAt = toEstablishedAt(time);
@@ -97,6 +108,15 @@ async function see({ ec2, lambda, limit, identity }: Lane, oneCase: SweepCase, t
   const nameOf = ({ username, commonName }: Connection) => (identity === "username" ? username : commonName);
   const active = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
   const certain = active.filter((row) => isLive(row) && nameOf(row) && secondOf(row) >= 0);
+  const excessIn = (among: Connection[]) =>
+    among.filter((row) =>
+      withNewer(
+        limit,
+        among.filter((other) => nameOf(other) === nameOf(row)),
+      ).includes(row),
+    );
+  count(tally, `sweep: ${weatherWord(oneCase, excessIn(certain))}`);
+  if (active.some((row) => !nameOf(row))) count(tally, "sweep: a connection has no name");
   const measured = await lambda.sweep({ sweep: ec2.endpointId }, { remaining }).catch((error: unknown) => {
     if (error instanceof InvocationError) return error.invocation;
     throw error;
@@ -104,18 +124,20 @@ async function see({ ec2, lambda, limit, identity }: Lane, oneCase: SweepCase, t
   const result = "response" in measured ? measured.response : undefined;
   const ended = endedOf(ec2);
 
-  count(tally, result ? "complete" : "incomplete");
-  count(tally, "connections ended", ended.size);
+  count(tally, result ? "sweep: complete" : "sweep: incomplete");
+  count(tally, "sweep: connections ended", ended.size);
   return {
     remaining,
     measured,
-    sameToken: sameToken(),
+    isFair,
+    played,
     result,
-    limit,
     nameOf,
     active,
     certain,
+    excessIn,
     ended,
+    shown: ec2.shown,
     isComplete: result !== undefined && faults.DescribeClientVpnConnections.length === 0,
   };
 }

@@ -60,6 +60,7 @@ const PASSING: Fault[] = [
   "reset",
   THROTTLED,
   { status: 400, code: "Throttling", message: "Rate exceeded" },
+  { ...THROTTLED, status: 400 },
   { status: 500, code: "InternalError", message: "An internal error has occurred" },
   { status: 503, code: "", message: "", body: "<html><p>Try later</html>" },
 ];
@@ -80,12 +81,14 @@ const REFUSALS: Record<Action, Fault[]> = {
 
 /** Returns a script of what passes within two seconds, and now and then of a refusal. */
 function fairScriptOf(action: Action): fc.Arbitrary<Script> {
-  const fault = fc.oneof(
-    { arbitrary: fc.constant("none" as const), weight: 6 },
-    { arbitrary: fc.constantFrom(...PASSING, ...HARMLESS[action]), weight: 4 },
-    { arbitrary: fc.constantFrom(...REFUSALS[action]), weight: 1 },
+  const once = fc.constant(1);
+  const well = fc.record({ fault: fc.constant("none" as const), times: fc.integer({ min: 1, max: 4 }) });
+  const passing = fc.record({ fault: fc.constantFrom(...PASSING, ...HARMLESS[action]), times: once });
+  const refusal = fc.record({ fault: fc.constantFrom(...REFUSALS[action]), times: once });
+  return fc.oneof(
+    { arbitrary: fc.array(fc.oneof(well, passing), { maxLength: 3 }), weight: 2 },
+    { arbitrary: fc.tuple(well, refusal), weight: 1 },
   );
-  return fc.array(fc.record({ fault, times: fc.constant(1) }), { maxLength: 3 });
 }
 
 /** Returns a script that fails now and then, or for ever. */

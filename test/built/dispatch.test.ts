@@ -57,6 +57,7 @@ describe.each(BUILT)("dist/%s", (file) => {
     expect(JSON.parse(String(log[0]?.message[0]))).toStrictEqual({
       endpointId: ENDPOINT_ID,
       ...found,
+      terminatedUsers: ["bob"],
       terminated: ["bob-1"],
       terminatedCount: 1,
       notTerminated: [],

@@ -61,8 +61,8 @@ describe.concurrent.each(BUILT)("dist/%s", (file) => {
     const username = `user for whom EC2 ${fault} in the terminations`;
     const served = ec2.addConnection({ username, establishedAt: new Date() });
     for (let i = 0; i < 11; i++) ec2.addConnection({ username, connectionId: `${fault} ${i}` });
-    const invocation = await lambda().invoke(connectEvent({ username }), { remaining: 8_000 });
-    const entry = expectDenied(invocation, 7_500);
+    const invocation = await lambda().invoke(connectEvent({ username }), { remaining: 15_000 });
+    const entry = expectDenied(invocation, 14_500);
     expect(entry.terminated).toStrictEqual([served.connectionId]);
     expect(entry.notTerminated).toHaveLength(11);
     expect(entry.errors.length).toBeGreaterThan(0);

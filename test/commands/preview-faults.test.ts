@@ -146,4 +146,4 @@ test("a throttled, a broken and a silent call are tried again", async () => {
     ...Array(3).fill("DescribeClientVpnEndpoints"),
     ...Array(2).fill("DescribeClientVpnConnections"),
   ]);
-}, 60_000);
+});

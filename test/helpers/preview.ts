@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { afterAll, beforeAll } from "vitest";
+import { afterAll, beforeAll, vi } from "vitest";
 import { DIST } from "./lambda.ts";
 
 const SOURCE = fileURLToPath(new URL("../../src/preview.ts", import.meta.url));
@@ -21,6 +21,8 @@ export interface Run {
 
 /** Gives the tests of a file the preview, in a folder with nothing else, with these variables and no others. */
 export function usePreview(env: () => Record<string, string>) {
+  // A test may start several processes, each of which loads the SDK.
+  vi.setConfig({ testTimeout: 120_000 });
   let folder = "";
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), "client-vpn-preview-"));

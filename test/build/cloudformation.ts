@@ -23,6 +23,7 @@ type Parameter = Record<"Type" | "Description" | "ConstraintDescription", string
   Default?: string | number;
   AllowedValues?: (string | number)[];
   AllowedPattern?: string;
+  MaxLength?: number;
 };
 type Resource = { Type: string; Condition?: string; Properties: Record<string, unknown> } & Record<string, unknown>;
 
@@ -45,6 +46,7 @@ export const ALL = {
   OnFailure: "allow",
   Identity: "common-name",
   IgnoreUsernameCase: "true",
+  ExemptUsers: "kiosk, CORP\\break glass",
   DryRun: "false",
   AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",
   LogRetentionDays: "365",
@@ -67,7 +69,8 @@ export function createStack(template: Template, given: Record<string, string>): 
   for (const [name, { Type, Default, ...allowed }] of Object.entries(template.Parameters)) {
     const value = String(given[name] ?? Default);
     const isAllowed = allowed.AllowedValues?.map(String).includes(value) ?? true;
-    if (!isAllowed || !new RegExp(allowed.AllowedPattern ?? "").test(value)) {
+    const isShort = value.length <= (allowed.MaxLength ?? 4_096);
+    if (!isAllowed || !isShort || !new RegExp(allowed.AllowedPattern ?? "").test(value)) {
       throw new Error(`the parameter ${name} ${allowed.ConstraintDescription}`);
     }
     values[name] = Type === "Number" ? Number(value) : value;

@@ -94,6 +94,8 @@ describe("the code in the template", () => {
       ec2.addConnection({ commonName, username: "", establishedAt: new Date(i * 1_000) }),
     );
     const lambda = await start(withAll);
+    const exempt = (await lambda.invoke(connectEvent({ "common-name": "CORP\\BREAK GLASS" }))).log[0]?.message[0];
+    expect(exempt).toMatchObject({ decision: "allow", reason: "exempt user" });
     expect((await lambda.invoke(connectEvent({ "common-name": "alice" }))).response).toStrictEqual(ALLOWED);
     expect([oldest?.status, older?.status]).toStrictEqual(["terminated", "active"]);
     ec2.fail("DescribeClientVpnConnections", REFUSED);

@@ -165,6 +165,7 @@ describe("the settings", () => {
       ON_FAILURE: "allow",
       IDENTITY: "common-name",
       IGNORE_USERNAME_CASE: "true",
+      EXEMPT_USERS: ALL.ExemptUsers,
       DRY_RUN: "false",
     });
   });
@@ -186,6 +187,7 @@ describe("the parameters", () => {
     ["Identity", ["", "Username", "common_name", "email"]],
     ["IgnoreUsernameCase", ["", "True", "yes", "1"]],
     ["DryRun", ["", "TRUE", "no", "0"]],
+    ["ExemptUsers", [",", "a,,b", "a,", ",a", " ", "a, ,b", "\t", "a".repeat(3_001)]],
     ["AlarmTopicArn", ["vpn-alarms", "me@example.com", anArn("123:vpn-alarms"), anArn(`${ACCOUNT}:alarms.fifo`)]],
     ["AlarmTopicArn", [anArn(`${ACCOUNT}:`), ` ${TOPIC}`, TOPIC.replace(":sns:", ":sqs:"), `${TOPIC},${TOPIC}`]],
     ["LogRetentionDays", ["", "0", "2", "91", "forever"]],

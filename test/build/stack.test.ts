@@ -234,7 +234,7 @@ describe("the alarms", () => {
     expect(propertiesByType(byDefault, /MetricFilter/)).toStrictEqual({});
   });
 
-  test("watch denials, logins let in unchecked, each failure of the handler, sweeps that fail and sweeps that do not run", () => {
+  test("watch denials, logins let in unchecked, each failure of the handler, sweeps that fail or do not run, and names", () => {
     const alarm = (namespace: string, metric: string, threshold: number) => ({
       AlarmDescription: expect.stringContaining(ENDPOINT_ID),
       Namespace: namespace,
@@ -252,14 +252,14 @@ describe("the alarms", () => {
       Dimensions: [{ Name: "Endpoint", Value: ENDPOINT_ID }],
     });
     const NAMESPACE = "ClientVPNSessionHandler";
-    const logMetric = (MetricName: string) => ({
+    const logMetric = (MetricName: string, MetricValue: string) => ({
       LogGroupName: "<HandlerLog>",
       FilterPattern: expect.any(String), // stack-code.test.ts tries it
-      MetricTransformations: [{ MetricNamespace: NAMESPACE, MetricName, MetricValue: "1" }],
+      MetricTransformations: [{ MetricNamespace: NAMESPACE, MetricName, MetricValue }],
     });
     expect(propertiesByType(withAll, /MetricFilter/)).toStrictEqual({
-      UncheckedLogin: logMetric("client-vpn-unchecked-logins"),
-      LoggedSweep: logMetric("client-vpn-sweeps"),
+      UncheckedLogin: logMetric("client-vpn-unchecked-logins", "1"),
+      LoggedSweep: logMetric("client-vpn-unnamed", "$.message.unnamed"),
     });
     expect(propertiesByType(withAll, ALARM)).toStrictEqual({
       UncheckedLogins: alarm(NAMESPACE, "client-vpn-unchecked-logins", 1),
@@ -275,9 +275,16 @@ describe("the alarms", () => {
         Dimensions: [{ Name: "FunctionName", Value: "<Handler>" }],
       },
       SweepStopped: {
-        ...alarm(NAMESPACE, "client-vpn-sweeps", 1),
+        ...alarm(NAMESPACE, "client-vpn-unnamed", 1),
+        Statistic: "SampleCount",
         ComparisonOperator: "LessThanThreshold",
         TreatMissingData: "breaching",
+      },
+      UnnamedConnections: {
+        ...alarm(NAMESPACE, "client-vpn-unnamed", 0),
+        Statistic: "Minimum",
+        EvaluationPeriods: 3,
+        ComparisonOperator: "GreaterThanThreshold",
       },
     });
   });

@@ -2,7 +2,7 @@
 //   index.cjs     the handler with the AWS SDK inside, minified
 //   function.zip  index.cjs alone, to upload
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
-//   stack.yaml    src/stack.yaml with index.cjs inside: a CloudFormation template that sets up everything
+//   stack.yaml    src/stack.yaml with index.cjs and the version inside: a CloudFormation template that sets up everything
 //   preview.mjs   src/preview.ts with the handler and the AWS SDK inside: a look at an endpoint before it is set up
 //
 // Most of the AWS SDK is code that this handler cannot reach, and Lambda would load it at every cold start. esbuild drops
@@ -28,7 +28,7 @@ export const STACK = join(ROOT, "src", "stack.yaml");
  * What the files may weigh, in bytes: a little more than they do. A file over its budget most likely means that an SDK
  * release has undone a step or brought something new; the build then lists what is in the bundle.
  */
-const BUDGET = { "index.cjs": 156_000, "function.zip": 57_000, "stack.yaml": 180_000 };
+const BUDGET = { "index.cjs": 156_000, "function.zip": 57_000, "stack.yaml": 195_000 };
 
 /**
  * @typedef {object} SdkStep
@@ -246,23 +246,31 @@ function stripTypes(folder) {
   return header + code.replace(/^(?=\/\*\*)|(?<=^\}\)*;?\n)(?=\w)/gm, "\n");
 }
 
-/** What src/stack.yaml has in the place of the code. */
-const PLACE = "ZipFile: THE_CODE";
-
 /**
- * Puts the code into its place in the template, as a JSON string: so it does not depend on indentation, on the length
- * of its lines or on spaces at their ends, as it would in YAML's other ways to write a text.
+ * Puts the code and the version into their places in the template, as JSON strings: so they do not depend on indentation,
+ * on the length of their lines or on spaces at their ends, as they would in YAML's other ways to write a text.
  *
  * @param {string} source of the template
  * @param {string} code
+ * @param {string} version
  */
-export function stackTemplate(source, code) {
-  const parts = source.split(PLACE);
-  if (parts.length !== 2) throw new Error(`the template has ${parts.length - 1} places for the code, not 1: ${PLACE}`);
-  const template = parts.join(`ZipFile: ${JSON.stringify(code)}`);
+export function stackTemplate(source, code, version) {
+  // The code last: nothing in it is a place.
+  const template = put(put(source, "Value: THE_VERSION", version), "ZipFile: THE_CODE", code);
   // A JSON string means the same to every reader of YAML as long as it is ASCII.
   if (/[^\n -~]/.test(template)) throw new Error("the template has a character that is not printable ASCII");
   return template;
+}
+
+/**
+ * @param {string} template
+ * @param {string} place a property and what stands for its value
+ * @param {string} value
+ */
+function put(template, place, value) {
+  const parts = template.split(place);
+  if (parts.length !== 2) throw new Error(`the template has ${parts.length - 1} places, not 1: ${place}`);
+  return parts.join(`${place.split(" ")[0]} ${JSON.stringify(value)}`);
 }
 
 /**
@@ -308,7 +316,8 @@ async function main(folder, print) {
   const archive = zip("index.cjs", code);
   checkBudget("index.cjs", code.length, BUDGET["index.cjs"], metafile);
   checkBudget("function.zip", archive.length, BUDGET["function.zip"], metafile);
-  const template = stackTemplate(readFileSync(STACK, "utf8"), Buffer.from(code).toString());
+  const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const template = stackTemplate(readFileSync(STACK, "utf8"), Buffer.from(code).toString(), version);
   checkBudget("stack.yaml", template.length, BUDGET["stack.yaml"], metafile);
   /** @type {[name: string, content: Uint8Array, use: string][]} */
   const artifacts = [

@@ -17,7 +17,7 @@ export interface Template {
   Parameters: Record<string, Parameter>;
   Conditions: Record<string, unknown>;
   Resources: Record<string, Resource>;
-  Outputs: Record<string, { Value: unknown }>;
+  Outputs: Record<string, { Description: string; Value: unknown }>;
 }
 type Parameter = Record<"Type" | "Description" | "ConstraintDescription", string> & {
   Default?: string | number;

@@ -154,25 +154,24 @@ function matches(pattern: string, entry: unknown): boolean {
 }
 
 describe("the build of the template", () => {
-  const PLACE = "ZipFile: THE_CODE";
-
-  test("gives back any code in ASCII, whatever YAML might read in it", () => {
+  test("gives back any code and version in ASCII, whatever YAML might read in them", () => {
     const ascii = String.fromCharCode(...Array.from({ length: 127 }, (_, i) => i));
-    const code = `${ascii}\n\n  - # : '\n---\n...\n  \n`;
+    const code = `${ascii}\n\n  - # : '\n---\n...\n  \nZipFile: THE_CODE Value: THE_VERSION`;
     const file = join(folder, "stack.yaml");
-    writeFileSync(file, stackTemplate(source, code));
-    expect(codeOf(createStack(readTemplate(file), ONLY_WHAT_IS_NEEDED))).toBe(code);
+    writeFileSync(file, stackTemplate(source, code, "1.0"));
+    const stack = createStack(readTemplate(file), ONLY_WHAT_IS_NEEDED);
+    expect([codeOf(stack), stack.outputs.Version]).toStrictEqual([code, "1.0"]);
   });
 
-  test("fails when there is not one place for the code", () => {
-    expect(() => stackTemplate(source.replace(PLACE, ""), "")).toThrow("0 places for the code, not 1");
-    expect(() => stackTemplate(`${source}${PLACE}`, "")).toThrow("2 places for the code, not 1");
+  test.each(["ZipFile: THE_CODE", "Value: THE_VERSION"])("fails when there is not one place for %s", (place) => {
+    expect(() => stackTemplate(source.replace(place, ""), "", "")).toThrow("0 places, not 1");
+    expect(() => stackTemplate(`${source}${place}`, "", "")).toThrow("2 places, not 1");
   });
 
   test("fails on a character that YAML might not take, in the code and in the template", () => {
     for (const character of ["\u007f", "\u0085", "\u2028", "\ufeff", "ü", "😀"]) {
-      expect(() => stackTemplate(source, character)).toThrow("not printable ASCII");
-      expect(() => stackTemplate(`${source}# ${character}`, "")).toThrow("not printable ASCII");
+      expect(() => stackTemplate(source, character, "")).toThrow("not printable ASCII");
+      expect(() => stackTemplate(`${source}# ${character}`, "", "")).toThrow("not printable ASCII");
     }
   });
 });

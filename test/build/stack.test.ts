@@ -112,16 +112,40 @@ describe.each(stacks)("the stack, %s", (_, stack, arn) => {
     });
   });
 
-  test("prints the commands that turn it on and off, and where the log is", () => {
+  test("prints the commands that turn it on and off, that let everybody in and show the log, and its version", () => {
     const region = arn.split(":")[3];
     const command = `aws ec2 modify-client-vpn-endpoint --region ${region} --client-vpn-endpoint-id ${ENDPOINT_ID}`;
     expect(stack.outputs).toStrictEqual({
       HandlerArn: "<Handler.Arn>",
       TurnOn: `${command} --client-connect-options Enabled=true,LambdaFunctionArn=<Handler.Arn>`,
+      LetEverybodyIn: expect.stringContaining(` --region ${region} --stack-name client-vpn `),
       TurnOff: `${command} --client-connect-options Enabled=false`,
-      HandlerLog: "<HandlerLog>",
+      WatchLog: `aws logs tail <HandlerLog> --region ${region} --since 10m --follow`,
+      Log: "<HandlerLog>",
+      Version: JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version,
     });
   });
+});
+
+test("the command that lets everybody in makes it a dry run, and keeps every other parameter", () => {
+  const [command = "", parameters = ""] = String(byDefault.outputs.LetEverybodyIn).split(" --parameters ");
+  expect(command).toBe(
+    "aws cloudformation update-stack --region eu-central-1 --stack-name client-vpn --use-previous-template " +
+      "--capabilities CAPABILITY_IAM",
+  );
+  const others = Object.keys(template.Parameters).filter((name) => name !== "DryRun");
+  expect(parameters.split(" ").sort()).toStrictEqual(
+    [
+      "ParameterKey=DryRun,ParameterValue=true",
+      ...others.map((name) => `ParameterKey=${name},UsePreviousValue=true`),
+    ].sort(),
+  );
+});
+
+test("no description is longer than AWS takes it", () => {
+  const alarms = Object.values(withAll.resources).map(({ Properties }) => String(Properties.AlarmDescription ?? ""));
+  const descriptions = [template, ...Object.values(template.Outputs)].map(({ Description }) => Description);
+  for (const text of [...descriptions, ...alarms]) expect(text.length, text).toBeLessThanOrEqual(1_024);
 });
 
 test("the one log group keeps its entries as long as is set, and outlives the stack", () => {
@@ -228,6 +252,21 @@ describe("the parameters", () => {
 
 describe("the alarms", () => {
   const ALARM = /^AWS::CloudWatch::Alarm$/;
+
+  test("name the lever that works at once; the slow one, and how slow it is, where the function does not answer", () => {
+    const levers = Object.entries(propertiesByType(withAll, ALARM)).map(([name, properties]) => {
+      const { AlarmDescription } = Object(properties);
+      return [name, /LetEverybodyIn|TurnOff(?=\b.* up to four hours)/.exec(AlarmDescription)?.[0]];
+    });
+    expect(Object.fromEntries(levers.filter(([, lever]) => lever))).toStrictEqual({
+      Denials: "LetEverybodyIn",
+      Timeouts: "TurnOff",
+      InvalidResponses: "TurnOff",
+      OtherExecutionErrors: "TurnOff",
+      ThrottlingErrors: "TurnOff",
+      FailedServiceErrors: "TurnOff",
+    });
+  });
 
   test("are not there without a topic to tell", () => {
     expect(propertiesByType(byDefault, ALARM)).toStrictEqual({});

@@ -158,3 +158,9 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 export const propertiesOf = ({ resources }: Stack, name: string) => resources[name]?.Properties ?? {};
 export const environmentOf = (stack: Stack): Record<string, string> =>
   Object(propertiesOf(stack, "Handler").Environment).Variables;
+
+/** The properties of all resources whose type matches, by their names. */
+export function propertiesByType({ resources }: Stack, type: RegExp): Record<string, Record<string, unknown>> {
+  const found = Object.entries(resources).filter(([, { Type }]) => type.test(Type));
+  return Object.fromEntries(found.map(([name, { Properties }]) => [name, Properties]));
+}

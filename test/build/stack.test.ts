@@ -8,6 +8,7 @@ import {
   createStack,
   environmentOf,
   ONLY_WHAT_IS_NEEDED,
+  propertiesByType,
   propertiesOf,
   readTemplate,
   type Stack,
@@ -32,12 +33,6 @@ const stacks: [name: string, stack: Stack, arn: string][] = [
   ["with all parameters", withAll, `arn:aws:ec2:eu-central-1:${ACCOUNT}`],
   ["in China", inChina, `arn:aws-cn:ec2:cn-north-1:${ACCOUNT}`],
 ];
-
-/** The properties of all resources whose type matches, by their names. */
-function propertiesByType({ resources }: Stack, type: RegExp): Record<string, unknown> {
-  const found = Object.entries(resources).filter(([, { Type }]) => type.test(Type));
-  return Object.fromEntries(found.map(([name, { Properties }]) => [name, Properties]));
-}
 
 describe.each(stacks)("the stack, %s", (_, stack, arn) => {
   test("allows the function two actions on this endpoint and its own log, the schedule the function, and nothing else", () => {

@@ -17,7 +17,7 @@ export interface Template {
   Parameters: Record<string, Parameter>;
   Conditions: Record<string, unknown>;
   Resources: Record<string, Resource>;
-  Outputs: Record<string, { Description: string; Value: unknown }>;
+  Outputs: Record<string, { Condition?: string; Description: string; Value: unknown }>;
 }
 type Parameter = Record<"Type" | "Description" | "ConstraintDescription", string> & {
   Default?: string | number;
@@ -49,6 +49,7 @@ export const ALL = {
   ExemptUsers: "kiosk, CORP\\break glass",
   DryRun: "false",
   AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",
+  Dashboard: "false",
   LogRetentionDays: "365",
 };
 
@@ -75,9 +76,9 @@ export function createStack(template: Template, given: Record<string, string>): 
     }
     values[name] = Type === "Number" ? Number(value) : value;
   }
-  const isMet = ({ Condition }: Resource) =>
+  const isMet = ({ Condition }: { Condition?: string }) =>
     Condition === undefined || resolve(template.Conditions[Condition]) === true;
-  const existing = Object.fromEntries(Object.entries(template.Resources).filter(([, resource]) => isMet(resource)));
+  const existing = filterValues(template.Resources, isMet);
   const resources = mapValues(existing, (resource) => ({
     ...resource,
     Properties: mapValues(resource.Properties, resolve),
@@ -86,7 +87,7 @@ export function createStack(template: Template, given: Record<string, string>): 
     const problem = problemOf(typeOf(Type).properties, Properties);
     if (problem) throw new Error(`the resource ${name} of type ${Type} ${problem}`);
   }
-  return { resources, outputs: mapValues(template.Outputs, ({ Value }) => resolve(Value)) };
+  return { resources, outputs: mapValues(filterValues(template.Outputs, isMet), ({ Value }) => resolve(Value)) };
 
   function resolve(value: unknown): unknown {
     if (Array.isArray(value)) return value.map(resolve);
@@ -149,6 +150,10 @@ function isOf(type: Properties[string]["type"], value: unknown): boolean {
 
 function mapValues<T, U>(values: Record<string, T>, change: (value: T) => U): Record<string, U> {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, change(value)]));
+}
+
+function filterValues<T>(values: Record<string, T>, isWanted: (value: T) => boolean): Record<string, T> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => isWanted(value)));
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>

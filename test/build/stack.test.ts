@@ -117,6 +117,7 @@ describe.each(stacks)("the stack, %s", (_, stack, arn) => {
       TurnOff: `${command} --client-connect-options Enabled=false`,
       WatchLog: `aws logs tail <HandlerLog> --region ${region} --since 10m --follow`,
       Log: "<HandlerLog>",
+      ...(stack === byDefault && { Dashboard: "<DashboardPage>" }),
       Version: JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version,
     });
   });
@@ -141,6 +142,11 @@ test("no description is longer than AWS takes it", () => {
   const alarms = Object.values(withAll.resources).map(({ Properties }) => String(Properties.AlarmDescription ?? ""));
   const descriptions = [template, ...Object.values(template.Outputs)].map(({ Description }) => Description);
   for (const text of [...descriptions, ...alarms]) expect(text.length, text).toBeLessThanOrEqual(1_024);
+});
+
+test("there is no dashboard where none is wanted", () => {
+  expect(Object.keys(propertiesByType(byDefault, /Dashboard/))).toStrictEqual(["DashboardPage"]);
+  expect(propertiesByType(withAll, /Dashboard/)).toStrictEqual({});
 });
 
 test("the one log group keeps its entries as long as is set, and outlives the stack", () => {
@@ -189,10 +195,13 @@ describe("the settings", () => {
     });
   });
 
-  test.each(["OnFailure", "Identity", "IgnoreUsernameCase", "DryRun"] as const)("%s has two values", (name) => {
-    const { Default, AllowedValues } = template.Parameters[name] ?? {};
-    expect(AllowedValues).toStrictEqual([Default, ALL[name]]);
-  });
+  test.each(["OnFailure", "Identity", "IgnoreUsernameCase", "DryRun", "Dashboard"] as const)(
+    "%s has two values",
+    (name) => {
+      const { Default, AllowedValues } = template.Parameters[name] ?? {};
+      expect(AllowedValues).toStrictEqual([Default, ALL[name]]);
+    },
+  );
 });
 
 describe("the parameters", () => {
@@ -206,6 +215,7 @@ describe("the parameters", () => {
     ["Identity", ["", "Username", "common_name", "email"]],
     ["IgnoreUsernameCase", ["", "True", "yes", "1"]],
     ["DryRun", ["", "TRUE", "no", "0"]],
+    ["Dashboard", ["", "True", "no", "0"]],
     ["ExemptUsers", [",", "a,,b", "a,", ",a", " ", "a, ,b", "\t", "a".repeat(3_001)]],
     ["AlarmTopicArn", ["vpn-alarms", "me@example.com", anArn("123:vpn-alarms"), anArn(`${ACCOUNT}:alarms.fifo`)]],
     ["AlarmTopicArn", [anArn(`${ACCOUNT}:`), ` ${TOPIC}`, TOPIC.replace(":sns:", ":sqs:"), `${TOPIC},${TOPIC}`]],

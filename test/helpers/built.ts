@@ -25,7 +25,7 @@ export function useEc2(): LoopbackEc2 {
 export const BUILT = ["index.cjs", "paste.mjs"];
 
 /** Loads the built file, or one elsewhere, with these environment variables, in a process of its own. */
-async function startBuilt(env: Record<string, string>, file = "index.cjs"): Promise<Lambda> {
+export async function startBuilt(env: Record<string, string>, file = "index.cjs"): Promise<Lambda> {
   return await Lambda.start(resolve(DIST, file), env);
 }
 

@@ -1,12 +1,14 @@
-import { readFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
 import { HANDLER, STACK } from "../build.mjs";
 import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./build/cloudformation.ts";
 import { ENDPOINT_ID } from "./ec2/server.ts";
-import { ALLOWED, entryOfTerminated } from "./helpers/answers.ts";
-import { builtForTest, callsTo, useEc2 } from "./helpers/built.ts";
+import { ALLOWED } from "./helpers/answers.ts";
+import { BUILT, builtForTest, callsTo, statuses, stopBuilt, useEc2 } from "./helpers/built.ts";
 import { runCommandWith } from "./helpers/command.ts";
 import { connectEvent } from "./helpers/events.ts";
+import { DIST, Lambda } from "./helpers/lambda.ts";
 import { usePreview } from "./helpers/preview.ts";
 
 // What README.md shows and names is what there is.
@@ -42,11 +44,14 @@ test("the preview shows what the README says it shows", async () => {
   expect(blocksOf("text")[1]).toBe(stdout);
 });
 
-test("the README has each setting of the handler, with its default", () => {
+test("the README has each setting of the handler, with its parameter and its default", () => {
   const settings = [...readFileSync(HANDLER, "utf8").matchAll(/^ {2}([A-Z_]+): \{ byDefault: "([^"]*)"/gm)];
-  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \|[^|]*\| `([^`]*)` \|/gm)];
-  const withoutMatch = (matches: RegExpMatchArray[]) => matches.map(([, name, byDefault]) => [name, byDefault]);
-  expect(withoutMatch(rows)).toStrictEqual(withoutMatch(settings));
+  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| `(\w+)` \|[^|]*\| `([^`]*)`/gm)];
+  expect(rows.map(([, name, , byDefault]) => [name, byDefault])).toStrictEqual(
+    settings.map(([, name, byDefault]) => [name, byDefault]),
+  );
+  const { Variables } = Object(template.Resources.Handler?.Properties.Environment);
+  expect(Object.fromEntries(rows.map(([, name, Ref]) => [name, { Ref }]))).toStrictEqual(Variables);
 });
 
 test("the policy to paste allows what the stack's role allows on the endpoint", () => {
@@ -69,20 +74,71 @@ test.each(["username", "common-name"])(
     const { response, log } = await lambda.invoke(event);
     expect(response).toStrictEqual(ALLOWED);
     expect(callsTo(ec2)).toStrictEqual(["Describe"]);
-    const [, reason = ""] = /The log entry has to have `"reason": "([^"]*)"`/.exec(readme) ?? [];
+    const [, reason = ""] = /The log entry has to have\s`"reason": "([^"]*)"`/.exec(readme) ?? [];
     expect(JSON.parse(String(log[0]?.message[0]))).toMatchObject({ reason, errors: [] });
     expect(older.status).toBe("active");
   },
 );
 
-test("the queries use fields that the log entries have", () => {
-  const fields = [
-    ...blocksOf("text")
-      .join()
-      .matchAll(/message\.(\w+)/g),
-  ].map(([, field]) => field);
-  expect(fields.length).toBeGreaterThan(10);
-  expect(Object.keys({ ...entryOfTerminated(), dryRun: {} })).toStrictEqual(expect.arrayContaining(fields));
+test("the log entries have the fields that the README names", async () => {
+  const named = (paragraph: string) => {
+    const start = readme.indexOf(paragraph);
+    const text = readme.slice(start, readme.indexOf(".", start));
+    return [...text.matchAll(/`(\w+)`/g)].map(([, field = ""]) => field);
+  };
+  ec2.addConnection();
+  const lambda = await builtForTest(ec2.env);
+  const entryOf = ({ log }: { log: { message: unknown[] }[] }) => JSON.parse(String(log[0]?.message[0]));
+  const login = Object.keys(entryOf(await lambda.invoke(connectEvent())));
+  const sweep = Object.keys(entryOf(await lambda.sweep({ sweep: ENDPOINT_ID })));
+  const inErrors = ["code", "message", "connectionId"];
+  expect(named("A login's log entry has").toSorted()).toStrictEqual(
+    [...login.filter((field) => !/^(notT|e)\w+Count$/.test(field)), ...inErrors].toSorted(),
+  );
+  expect(sweep).toStrictEqual(expect.arrayContaining(named("A sweep's has")));
+});
+
+test.each(BUILT)("the check of one's own denies first, and has dist/%s do the rest, sweeps too", async (file) => {
+  // Beside it, as the file to paste needs the SDK that is installed there.
+  const folder = mkdtempSync(`${DIST}own-check-`);
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  cpSync(`${DIST}${file}`, join(folder, file));
+  const [code = ""] = blocksOf("js");
+  expect(code).toContain('"./index.cjs"');
+  const index = join(folder, "index.mjs");
+  writeFileSync(index, code.replace("./index.cjs", `./${file}`));
+  const lambda = await Lambda.start(index, ec2.env);
+  onTestFinished(() => stopBuilt(lambda));
+
+  const older = [ec2.addConnection({ establishedAt: new Date(1_700_000_000_000) }), ec2.addConnection()];
+  const { response } = await lambda.invoke(connectEvent({ "aws-client-version": "4.9.1" }));
+  expect(response).toStrictEqual({
+    allow: false,
+    "error-msg-on-denied-connection": expect.stringContaining("update"),
+    "posture-compliance-statuses": ["client too old"],
+    "schema-version": "v3",
+  });
+  expect(callsTo(ec2)).toStrictEqual([]);
+  expect((await lambda.sweep({ sweep: ENDPOINT_ID })).response.terminated).toStrictEqual([older[0]?.connectionId]);
+  for (const version of ["5.2.0", "", undefined]) {
+    const allowed = await lambda.invoke(connectEvent({ "aws-client-version": version }));
+    expect(allowed.response).toStrictEqual(ALLOWED);
+  }
+  expect(statuses(older)).toStrictEqual(["terminated", "terminated"]);
+  expect((await lambda.invoke(null)).response.allow).toBe(false);
+});
+
+test("every link within the README leads to a heading", () => {
+  const headings = [...readme.matchAll(/^#+ (.+)$/gm)].map(([, text = ""]) => text);
+  const anchors = headings.map((text) =>
+    text
+      .toLowerCase()
+      .replace(/[^\w -]/g, "")
+      .replaceAll(" ", "-"),
+  );
+  const links = [...readme.matchAll(/\]\(#([^)]*)\)/g)].map(([, anchor]) => anchor);
+  expect(links.length).toBeGreaterThan(5);
+  expect(anchors).toStrictEqual(expect.arrayContaining(links));
 });
 
 test("the parameters, outputs and scripts that the README names are there", () => {
@@ -93,10 +149,13 @@ test("the parameters, outputs and scripts that the README names are there", () =
   expect(Object.keys(template.Parameters)).toStrictEqual(
     expect.arrayContaining(named.filter((name) => /[a-z]/.test(name))),
   );
-  for (const output of ["TurnOn", "TurnOff", "HandlerLog"]) {
+  for (const output of ["TurnOn", "TurnOff", "LetEverybodyIn", "WatchLog", "Version"]) {
     expect(readme).toContain(`\`${output}\``);
     expect(template.Outputs).toHaveProperty(output);
   }
+  const count = (type: string) => Object.values(template.Resources).filter(({ Type }) => Type === type).length;
+  expect(readme).toContain("with a topic ten alarms and two metrics");
+  expect([count("AWS::CloudWatch::Alarm"), count("AWS::Logs::MetricFilter")]).toStrictEqual([10, 2]);
   const { scripts } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
   const run = [...readme.matchAll(/npm run (?:--silent )?(\w+)/g)].map(([, script]) => script);
   expect(Object.keys(scripts)).toStrictEqual(expect.arrayContaining(run));

@@ -60,7 +60,6 @@ async function tellStory(): Promise<void> {
   console.log(`
 alice connects from her phone. Client VPN asks the handler, which ends her laptop's connection and answers
 ${JSON.stringify(phone.response)}`);
-  showConnections();
 
   const race = [
     ["cvpn-connection-0a11ce7ab1e709c03", "alice's tablet"],
@@ -87,7 +86,7 @@ ${JSON.stringify(refused.response["error-msg-on-denied-connection"])}
 and the administrator finds in the log, among others,
 ${JSON.stringify({ reason, errors })}
 
-To set it up, go on with "Set it up" in README.md. To try an event of your own:
+To look at your own endpoint, go on with "Look at your endpoint" in README.md. To try an event of your own:
 npm start -- ${relative("", fileURLToPath(new URL("../helpers/events/alice.json", import.meta.url)))}`);
 }
 

@@ -148,6 +148,14 @@ describe("a sweep", () => {
     expect(statuses([...alices, ...bobs])).not.toContain("terminated");
   });
 
+  test("takes a connection that failed to terminate for one that is there, as an older and as a newer one", async () => {
+    const alices = [addConnectionOf("alice", 20, { status: "failed-to-terminate" }), addConnectionOf("alice", 10)];
+    const bobs = [addConnectionOf("bob", 20), addConnectionOf("bob", 10, { status: "failed-to-terminate" })];
+    const { result } = await sweep();
+    expect(new Set(result.terminated)).toStrictEqual(new Set([alices[0]?.connectionId, bobs[0]?.connectionId]));
+    expect(statuses([...alices, ...bobs])).toStrictEqual(["terminated", "active", "terminated", "failed-to-terminate"]);
+  });
+
   test("counts a connection that EC2 lists twice once, and one that has ended not at all", async () => {
     const row = addConnectionOf("alice", 10);
     addConnectionOf("alice", 5, { status: "terminated" });

@@ -340,56 +340,21 @@ const alphabetically = (a: string, b: string) => a.localeCompare(b, "en") || Num
 
 /** Says what to do before the stack is created: problems first. */
 function notesOn(report: Omit<Report, "notes">, isOneName: boolean, differOnlyInCase: boolean): Note[] {
-  const { endpoint, connections, parameters, spellings, users } = report;
-  const { handler, authentication } = endpoint;
-  const { active } = connections;
-  const isUsername = parameters.Identity === "username";
-  const what = isUsername ? "user name" : "common name";
-  const unnamed = active - (isUsername ? connections.withUsername : connections.withCommonName);
-  const hasOnlyCertificates = authentication.join() === "certificate-authentication";
+  const { endpoint, connections, spellings, users } = report;
   const problems: string[] = [];
   const advice: string[] = [];
 
   if (endpoint.status !== "available") problems.push(`The endpoint is ${endpoint.status ?? "in no known state"}.`);
-  if (handler) {
+  if (endpoint.handler) {
     problems.push(
-      `A client connect handler is set (${handler.status ?? "in no known state"}). If it is not this stack's, turning this ` +
-        "one on replaces it: " +
-        (active > 0 && unnamed === active
+      `A client connect handler is set (${endpoint.handler.status ?? "in no known state"}). If it is not this stack's, ` +
+        "turning this one on replaces it: " +
+        (connections.active > 0 && namedOf(report) === 0
           ? "an endpoint has one, and without names the sweep cannot enforce alone."
           : "leave out TurnOn, and let the sweep enforce alone."),
     );
   }
-  if (active === 0) {
-    problems.push("Nobody is connected, so there is nothing to look at. Look again while users are connected.");
-  } else if (unnamed < active) {
-    if (unnamed > 0) {
-      problems.push(
-        `EC2 lists ${count(unnamed)} of ${count(active)} active connections without a ${what}. ` +
-          "Whose they are is unknown, so the sweep ends none of them.",
-      );
-    }
-    if (!isUsername && isOneName && active > 1) {
-      problems.push(
-        "All active connections have the same common name. If people share a certificate, they would be one user: do not " +
-          "use Identity=common-name then.",
-      );
-    }
-  } else if (!isUsername) {
-    problems.push("EC2 lists no common name for any active connection, so there is nothing to compare.");
-  } else if (hasOnlyCertificates) {
-    problems.push(
-      "Users sign in with certificates alone, which have no user names, so there is nothing to compare. Use " +
-        "--identity common-name.",
-    );
-  } else {
-    problems.push(
-      "EC2 lists no user name for any active connection; AWS documents them for Active Directory alone. So neither this " +
-        "look nor the sweep can tell whose a connection is, and the handler depends on EC2's filter for user names. To find " +
-        "out whether that works: create the stack as a dry run, turn it on, and connect from two devices with one name. The " +
-        "second login's log entry has to have the first connection in dryRun.terminated.",
-    );
-  }
+  problems.push(...problemsOfNames(report, isOneName));
 
   const surplus = surplusOf(users);
   if (surplus > 0) {
@@ -411,6 +376,46 @@ function notesOn(report: Omit<Report, "notes">, isOneName: boolean, differOnlyIn
   ];
 }
 
+function problemsOfNames(report: Omit<Report, "notes">, isOneName: boolean): string[] {
+  const { active } = report.connections;
+  const isUsername = report.parameters.Identity === "username";
+  if (active === 0) {
+    return ["Nobody is connected, so there is nothing to look at. Look again while users are connected."];
+  }
+  const unnamed = active - namedOf(report);
+  const problems: string[] = [];
+  if (unnamed > 0 && unnamed < active) {
+    problems.push(
+      `EC2 lists ${count(unnamed)} of ${count(active)} active connections without a ${isUsername ? "user" : "common"} name. ` +
+        "Whose they are is unknown, so the sweep ends none of them.",
+    );
+  }
+  if (unnamed === active && !isUsername) {
+    problems.push("EC2 lists no common name for any active connection, so there is nothing to compare.");
+  } else if (unnamed === active && report.endpoint.authentication.join() === "certificate-authentication") {
+    problems.push(
+      "Users sign in with certificates alone, which have no user names, so there is nothing to compare. Use " +
+        "--identity common-name.",
+    );
+  } else if (unnamed === active) {
+    problems.push(
+      "EC2 lists no user name for any active connection; AWS documents them for Active Directory alone. So neither this " +
+        "look nor the sweep can tell whose a connection is, and the handler depends on EC2's filter for user names. To find " +
+        "out whether that works: create the stack as a dry run, turn it on, and connect from two devices with one name. The " +
+        "second login's log entry has to have the first connection in dryRun.terminated.",
+    );
+  } else if (!isUsername && isOneName && active > 1) {
+    problems.push(
+      "All active connections have the same common name. If people share a certificate, they would be one user: do not " +
+        "use Identity=common-name then.",
+    );
+  }
+  return problems;
+}
+
+/** How many active connections have the name that is compared. */
+const namedOf = ({ parameters, connections }: Pick<Report, "parameters" | "connections">) =>
+  parameters.Identity === "username" ? connections.withUsername : connections.withCommonName;
 const surplusOf = (users: Report["users"]) => users.reduce((sum, { wouldEnd }) => sum + wouldEnd.length, 0);
 
 /** Numbers what it is given, in the order in which it is first given, each kind for itself. */
@@ -517,8 +522,8 @@ function spellingLines({ spellings }: Report): string[] {
 function userLines({ users, parameters, connections }: Report): string[] {
   const title = `Over the limit of ${parameters.MaxConnectionsPerUser}`;
   if (users.length === 0) {
-    const named = parameters.Identity === "username" ? connections.withUsername : connections.withCommonName;
-    return heading(`${title}: ${connections.active > 0 && named === 0 ? "unknown" : "nobody"}`);
+    const isUnknown = connections.active > 0 && namedOf({ parameters, connections }) === 0;
+    return heading(`${title}: ${isUnknown ? "unknown" : "nobody"}`);
   }
   const rows = users.slice(0, MOST.users).map((user) => {
     return [`  ${short(user.name)}`, count(user.connections), some(user.wouldEnd, MOST.ids)];

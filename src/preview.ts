@@ -307,8 +307,14 @@ function reportOn(
   };
   const differOnlyInCase = spellings.some((group) => new Set(group.map(({ name }) => name.toLowerCase())).size === 1);
   const names = new Set(active.map(({ user }) => user));
-  return { ...report, notes: notesOn(report, names.size === 1, differOnlyInCase) };
+  const notes = notesOn(report, names.size === 1, differOnlyInCase);
+  if (!arn && connect?.Status?.Code === "applying") notes.unshift({ level: "problem", text: BEING_TURNED_OFF });
+  return { ...report, notes };
 }
+
+const BEING_TURNED_OFF =
+  "The client connect handler is being turned off, which can take up to four hours. Until this is applied, the endpoint " +
+  "may go on asking it: do not delete it.";
 
 /** Groups names that are the same without letter case, `DOMAIN\` and `@domain`, and that the handler takes for several. */
 function spellingsOf(connections: Connection[]): Connection[][] {

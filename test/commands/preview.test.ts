@@ -345,6 +345,15 @@ describe("what to do", () => {
     expect(problem).toContain("let the sweep enforce alone");
   });
 
+  test.each([
+    ["applying", [expect.stringContaining("is being turned off, which can take up to four hours")]],
+    ["applied", []],
+  ])("a handler that was turned off, where that is %s", async (status, expected) => {
+    ec2.endpoint = { ...ec2.endpoint, handler: { arn: "", status } };
+    connectAll("alice");
+    expect(await notes("problem")).toStrictEqual(expected);
+  });
+
   test("a handler that is set, where it could not", async () => {
     ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applied" } };
     connect(undefined);

@@ -5,7 +5,7 @@ export interface Endpoint {
   /** The API documents pending-associate, available, deleting, deleted and pending. */
   status: string;
   authentication: ("certificate-authentication" | "directory-service-authentication" | "federated-authentication")[];
-  /** The client connect handler; undefined: none is set. Its status is applying or applied. */
+  /** The client connect handler; undefined: none was ever set; no ARN: it was turned off. Its status is applying or applied. */
   handler?: { arn: string; status: string };
   /** The CloudWatch log group of the connection log; undefined: it is off. */
   connectionLog?: string;
@@ -46,8 +46,9 @@ export function endpointToXml(id: string, endpoint: Endpoint): string {
   const clientConnectOptions =
     handler === undefined
       ? element("enabled", "false")
-      : element("enabled", "true") +
-        element("lambdaFunctionArn", handler.arn) +
+      : (handler.arn === ""
+          ? element("enabled", "false")
+          : element("enabled", "true") + element("lambdaFunctionArn", handler.arn)) +
         element("status", element("code", handler.status), "xml");
   const connectionLogOptions =
     connectionLog === undefined

@@ -79,7 +79,9 @@ test("the saved queries read the stack's log group, and are in a folder with the
 });
 
 test("names the users whose sessions a sweep ended, or would have ended", () => {
-  const [, pattern = ""] = /parse @message \/(.*)\//.exec(Object.values(queries).join("\n")) ?? [];
+  const query = queries["client-vpn/Whose sessions a sweep ended, or would have"];
+  const [, pattern = ""] =
+    /^filter ispresent\(message\.active\) .*\n\| parse @message \/(.*)\//.exec(String(query)) ?? [];
   const users = log.sweep.map((entry) => new RegExp(pattern).exec(entry)?.groups?.users);
   expect(users).toStrictEqual(['"alice"', undefined, '"alice"', undefined]);
 });

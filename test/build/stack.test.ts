@@ -216,7 +216,7 @@ describe("the parameters", () => {
     ["IgnoreUsernameCase", ["", "True", "yes", "1"]],
     ["DryRun", ["", "TRUE", "no", "0"]],
     ["Dashboard", ["", "True", "no", "0"]],
-    ["ExemptUsers", [",", "a,,b", "a,", ",a", " ", "a, ,b", "\t", "a".repeat(3_001)]],
+    ["ExemptUsers", [",", "a,,b", "a,", ",a", " ", "a, ,b", "\t"]],
     ["AlarmTopicArn", ["vpn-alarms", "me@example.com", anArn("123:vpn-alarms"), anArn(`${ACCOUNT}:alarms.fifo`)]],
     ["AlarmTopicArn", [anArn(`${ACCOUNT}:`), ` ${TOPIC}`, TOPIC.replace(":sns:", ":sqs:"), `${TOPIC},${TOPIC}`]],
     ["LogRetentionDays", ["", "0", "2", "91", "forever"]],
@@ -225,6 +225,12 @@ describe("the parameters", () => {
       const create = () => createStack(template, { ...ALL, [name]: value });
       expect(create, value).toThrow(`the parameter ${name} must be`);
     }
+  });
+
+  test("take no more exempt users than fit into the 4 KB that Lambda has for environment variables", () => {
+    const withUsers = (length: number) => createStack(template, { ...ALL, ExemptUsers: "a".repeat(length) });
+    expect(() => withUsers(3_001)).toThrow("the parameter ExemptUsers must be");
+    expect(JSON.stringify(environmentOf(withUsers(3_000))).length).toBeLessThan(4_096);
   });
 
   test("are all optional but the endpoint", () => {

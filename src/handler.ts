@@ -71,7 +71,7 @@ const SETTINGS = {
   ON_FAILURE: { byDefault: "deny", pattern: /^(deny|allow)$/, expected: "deny or allow" },
   IDENTITY: { byDefault: "username", pattern: /^(username|common-name)$/, expected: "username or common-name" },
   IGNORE_USERNAME_CASE: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
-  EXEMPT_USERS: { byDefault: "", pattern: /^(\s*[^,\s][^,]*(,\s*[^,\s][^,]*)*)?$/, expected: "names between commas" },
+  EXEMPT_USERS: { byDefault: "", pattern: /^( *[^, ][^,]*(, *[^, ][^,]*)*)?$/, expected: "names between commas" },
   DRY_RUN: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
 };
 const setting = (name: keyof typeof SETTINGS) => process.env[name] || SETTINGS[name].byDefault;
@@ -144,11 +144,10 @@ async function login(event: unknown, context?: Partial<Context>): Promise<Client
   const unexpected = (error: unknown) => inDryRun({ ...notLookedUp([{ error }]), reason: "an unexpected error" });
   const { allow, reason, notice, outcome, dryRun } = await decide(event, context).catch(unexpected);
   const text = (field: string) => cut(textOf(event, field));
-  const names = { username: text("username"), commonName: text("common-name") };
-  const device = { publicIp: text("public-ip"), platform: text("platform") };
-  const ids = { endpointId: text("endpoint-id"), connectionId: text("connection-id") };
-  const fields = { decision: wordFor(allow), reason: cut(reason), ...names, ...device, ...ids, dryRun };
-  log(startedAt, allow && dryRun?.decision !== "deny", fields, outcome);
+  const user = { username: text("username"), commonName: text("common-name"), publicIp: text("public-ip") };
+  const ids = { platform: text("platform"), endpointId: text("endpoint-id"), connectionId: text("connection-id") };
+  const fields = { decision: wordFor(allow), reason: cut(reason), ...user, ...ids };
+  log(startedAt, allow && dryRun?.decision !== "deny", fields, { dryRun }, outcome);
   return { allow, "error-msg-on-denied-connection": notice, "posture-compliance-statuses": [], "schema-version": "v3" };
 }
 
@@ -183,8 +182,7 @@ async function check(request: Request, deadline: number): Promise<Decision> {
   const { version, endpointId, connectionId, user, device } = request;
   const unchecked = (code: string, message: string) => notLookedUp([{ error: errorNamed(code, message) }]);
   if (version !== "v3") return unchecked("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
-  // Once it is in, its row may be anybody's to all other logins.
-  if (user === "") return unchecked("UnnamedLogin", `no ${IDENTITY} to compare`);
+  if (user === "") return unchecked("UnnamedLogin", `no ${IDENTITY} to compare`); // let in, it could be anybody's
   const { connections, errors } = await lookUp(endpointId, filtersFor(user), deadline);
   // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
   // may have passed the filter too: then such a row may be anybody's.
@@ -209,7 +207,8 @@ async function check(request: Request, deadline: number): Promise<Decision> {
 /** In a dry run, every checked login is allowed, and the log has what the answer would have been. */
 function inDryRun(decision: Decision): Decision {
   if (!DRY_RUN) return decision;
-  const dryRun = { decision: wordFor(decision.allow), ...listed("terminated", decision.outcome.wouldTerminate) };
+  const { wouldTerminate: would } = decision.outcome;
+  const dryRun = { decision: wordFor(decision.allow), terminatedCount: would.length, terminated: idsOf(would) };
   return { ...allowed(`dry run: ${decision.reason}`, decision.outcome), dryRun };
 }
 
@@ -227,13 +226,12 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   // Where not all could be read, what is too old among those that could is too old among all.
   const excess = isLate ? [] : excessOfEachUser(connections);
   const outcome = await terminateAll(endpointId, excess, deadline);
-
   const active = connections.filter((one) => !hasEnded(one) && !EXEMPT_USERS.has(one.user));
   const found = { active: active.length, unnamed: active.filter(({ user }) => user === "").length };
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  const dryRun = DRY_RUN ? { ...listed("terminated", excess), terminatedUsers: usersOf(excess) } : undefined;
-  const terminatedUsers = usersOf(outcome.terminated);
-  log(startedAt, true, { endpointId: cut(endpointId), ...found, terminatedUsers, dryRun }, done);
+  const would = { terminatedCount: excess.length, terminated: idsOf(excess), terminatedUsers: usersOf(excess) };
+  const lists = { dryRun: DRY_RUN ? would : undefined, terminatedUsers: usersOf(outcome.terminated) };
+  log(startedAt, true, { endpointId: cut(endpointId), ...found }, lists, done);
   if (done.errors[0]) throw errorNamed("IncompleteSweep", `${cut(String(done.errors[0].error))}; see the log entry`);
   return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated.map(({ id }) => id) };
 }
@@ -299,7 +297,7 @@ export function toConnection(row: ClientVpnConnection): Connection {
 /** EC2 lists a connection for an hour after its end. One with any other status, or none, may still be connected. */
 export const hasEnded = ({ status }: { status: string }) => status === "terminating" || status === "terminated";
 
-/** Within a second the id decides, so that handler and sweep do the same each time. */
+/** Within a second the id decides, so that logins and sweeps do the same each time. */
 const newestFirst = (a: Connection, b: Connection) => order(b.establishedAt, a.establishedAt) || order(a.id, b.id);
 const order = (a: string, b: string) => Number(a > b) - Number(a < b);
 
@@ -421,16 +419,21 @@ function mayGetBetter(error: unknown): boolean {
 
 // Lambda's JSON log format takes an object; in its text format, CloudWatch Logs Insights finds the fields in one line of
 // JSON. Either way line breaks are escaped, so that no user name can forge an entry.
-function log(startedAt: number, isFine: boolean, fields: object, { terminated, notTerminated, errors }: Outcome): void {
+function log(startedAt: number, isFine: boolean, fields: object, lists: object, outcome: Outcome): void {
+  const { terminated, notTerminated, errors } = outcome;
   const write = isFine && errors.length === 0 ? console.info : console.error;
   try {
     const entry = {
       ...fields,
-      ...listed("terminated", terminated),
-      ...listed("notTerminated", notTerminated),
-      errors: errors.slice(0, LOGGED.errors).map(({ connectionId, error }) => ({ connectionId, ...described(error) })),
+      terminatedCount: terminated.length,
+      notTerminatedCount: notTerminated.length,
       errorCount: errors.length,
       durationMs: Math.round(performance.now() - startedAt),
+      // Last, as CloudWatch Logs Insights finds the first 200 fields of an entry.
+      ...lists,
+      terminated: idsOf(terminated),
+      notTerminated: idsOf(notTerminated),
+      errors: errors.slice(0, LOGGED.errors).map(({ connectionId, error }) => ({ connectionId, ...described(error) })),
     };
     write(process.env.AWS_LAMBDA_LOG_FORMAT === "JSON" ? entry : JSON.stringify(entry));
   } catch {
@@ -440,11 +443,7 @@ function log(startedAt: number, isFine: boolean, fields: object, { terminated, n
 
 const wordFor = (allow: boolean) => (allow ? "allow" : "deny");
 const cut = (text: string) => (text.length > LOGGED.characters ? `${text.slice(0, LOGGED.characters)}…` : text);
-const listed = (name: string, connections: Connection[]) => ({
-  [name]: connections.slice(0, LOGGED.ids).map(({ id }) => id),
-  [`${name}Count`]: connections.length,
-});
-
+const idsOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ id }) => id);
 const usersOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ name }) => cut(name));
 
 /** Returns EC2's error code, the system's (`ECONNRESET`) or the error's name, with the message. */

@@ -377,7 +377,7 @@ describe("a wrong setting", () => {
       value,
       "username or common-name",
     ]),
-    ...["a,,b", ",", "a,", ",a", "a, ,b", " ", "\t,a"].map((value): (typeof wrong)[number] => [
+    ...["a,,b", ",", "a,", ",a", "a, ,b", " "].map((value): (typeof wrong)[number] => [
       "EXEMPT_USERS",
       value,
       "names between commas",
@@ -403,7 +403,7 @@ describe("a wrong setting", () => {
       );
       expect(level).toBe("error");
       expect(entry.reason).toContain(
-        `wrong setting: ${name}: expected ${expected}, got '${value.replace("\n", "\\n").replace("\t", "\\t")}'`,
+        `wrong setting: ${name}: expected ${expected}, got '${value.replace("\n", "\\n")}'`,
       );
     }
     await expect(lambda.sweep({ sweep: ec2.endpointId })).rejects.toThrow(`wrong setting: ${name}`);

@@ -2,7 +2,7 @@
  * AWS Client VPN session handler: one connection for each user, or as many as is set, and the newest win.
  *
  * `login` answers Client VPN about each new connection: it looks up the older ones of the same user on the same endpoint,
- * terminates them and allows the new one; what it cannot find out or terminate, it answers with a denial.
+ * terminates them and allows the new one. What it cannot find out or terminate, it answers as ON_FAILURE says.
  * `sweep` runs on a schedule, for connections of the same moment: all are allowed, as none can see the others yet.
  */
 
@@ -63,7 +63,7 @@ const NOT_LOOKED_UP =
 const NOT_TERMINATED =
   "An older VPN connection of yours could not be ended. Disconnect your other devices and try again in a minute. " +
   "If this happens again, contact your VPN administrator.";
-const TOO_MANY = "Your devices connect too often. Disconnect those you do not use, and try again in a minute.";
+const TOO_OFTEN = "Your devices connect too often. Disconnect those you do not use, and try again in a minute.";
 
 /** The environment variables. While one has a value that it cannot have, everybody is denied: the first test shows it. */
 const SETTINGS = {
@@ -76,6 +76,7 @@ const SETTINGS = {
 };
 const setting = (name: keyof typeof SETTINGS) => process.env[name] || SETTINGS[name].byDefault;
 const MAX_CONNECTIONS_PER_USER = Number(setting("MAX_CONNECTIONS_PER_USER"));
+const ON_FAILURE = setting("ON_FAILURE");
 const IDENTITY = setting("IDENTITY");
 const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE") === "true";
 const exemptNames = setting("EXEMPT_USERS").split(",");
@@ -93,7 +94,7 @@ const ATTEMPT_TIMEOUT_MS = 5_000; // or half of the time left: one dead socket l
 const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; then doubled each time, as a storm lasts
 const LONGEST_RETRY_WAIT_MS = 4_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
-const MOST_IN_A_MINUTE = MAX_CONNECTIONS_PER_USER + 20; // of a user: devices that push each other out take EC2 from others
+const TOO_MANY_IN_A_MINUTE = MAX_CONNECTIONS_PER_USER + 20; // of a user: devices that push each other out take EC2 from others
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
 const LOGGED = { errors: 10, ids: 100, characters: 4_000 }; // at most, as CloudWatch cuts long log entries
 
@@ -106,12 +107,14 @@ const requestHandler = { httpAgent: { keepAlive: false }, httpsAgent: { keepAliv
 const client = new EC2Client({ maxAttempts: 1, retryMode: "standard", requestHandler });
 
 /** What counts of a request, and of a row in EC2's list. `user` is the name as it is compared; what is not said is empty. */
-type Request = { version: string; endpointId: string; connectionId: string; user: string; device: string };
+type Login = { version: string; endpointId: string; connectionId: string; user: string; device: string };
 type Connection = { id: string; name: string; user: string; device: string; establishedAt: string; status: string };
 
 /** What became of the connections that were to be ended; in a dry run, those that would have been. */
 type Outcome = Record<"terminated" | "notTerminated" | "wouldTerminate", Connection[]> & { errors: Failure[] };
 type Failure = { error: unknown; connectionId?: string };
+/** When the time of an invocation is over, in ms of performance.now(), and what its calls met last. */
+type Deadline = { at: number; lastError?: unknown };
 const NONE: Outcome = { terminated: [], notTerminated: [], wouldTerminate: [], errors: [] };
 
 /** The reason is for the administrator, the notice for the user who is denied. */
@@ -119,7 +122,7 @@ type Decision = { allow: boolean; reason: string; notice: string; outcome: Outco
 const allowed = (reason: string, outcome = NONE) => ({ allow: true, reason, notice: "", outcome });
 const denied = (reason: string, notice: string, outcome = NONE) => ({ allow: false, reason, notice, outcome });
 const failed = (reason: string, notice: string, outcome: Outcome) =>
-  setting("ON_FAILURE") === "allow" ? allowed(reason, outcome) : denied(reason, notice, outcome);
+  ON_FAILURE === "allow" ? allowed(reason, outcome) : denied(reason, notice, outcome);
 const notLookedUp = (errors: Failure[]) =>
   failed("older connections could not be looked up", NOT_LOOKED_UP, { ...NONE, errors });
 
@@ -163,7 +166,7 @@ async function decide(event: unknown, context?: Partial<Context>): Promise<Decis
 }
 
 /** Returns what counts of a request, or a sentence that says which field is wrong. */
-function validate(event: unknown): Request | string {
+function validate(event: unknown): Login | string {
   if (!isObject(event)) return `invalid request: expected a JSON object, got ${inspect(event)}`;
   const { "schema-version": version, "connection-id": connectionId, "endpoint-id": endpointId } = event;
   const name = event[IDENTITY] ?? "";
@@ -178,7 +181,7 @@ function validate(event: unknown): Request | string {
 }
 
 /** Checks one login: looks up the user's connections, chooses those that have to make room, and ends them. */
-async function check(request: Request, deadline: number): Promise<Decision> {
+async function check(request: Login, deadline: Deadline): Promise<Decision> {
   const { version, endpointId, connectionId, user, device } = request;
   const unchecked = (code: string, message: string) => notLookedUp([{ error: errorNamed(code, message) }]);
   if (version !== "v3") return unchecked("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
@@ -195,9 +198,9 @@ async function check(request: Request, deadline: number): Promise<Decision> {
   // Where it is not known who is connected, nobody is ended.
   if (errors.length > 0) return notLookedUp(errors);
   const isUsers = (one: Connection) => one.user === user || (one.user === "" && isFilterSure);
-  const isRecent = ({ establishedAt }: Connection) => Date.parse(`${establishedAt}Z`) >= Date.now() - 60_000;
+  const isRecent = (one: Connection) => Math.abs(Date.parse(`${one.establishedAt}Z`) - Date.now()) <= 60_000;
   const recent = connections.filter((one) => isUsers(one) && isRecent(one));
-  if (recent.length >= MOST_IN_A_MINUTE) return denied("too many connections within a minute", TOO_MANY);
+  if (recent.length >= TOO_MANY_IN_A_MINUTE) return denied("too many connections within a minute", TOO_OFTEN);
   const excess = excessOfUser(live.filter(isUsers), own, device);
   const outcome = await terminateAll(endpointId, excess, deadline);
   if (outcome.errors.length > 0) return failed("older connections could not be terminated", NOT_TERMINATED, outcome);
@@ -252,7 +255,7 @@ function filtersFor(user: string) {
 }
 
 /** Reads an endpoint's connections, also those that have ended, and notes what EC2's answers leave open. */
-async function lookUp(ClientVpnEndpointId: string, Filters: ReturnType<typeof filtersFor>, deadline: number) {
+async function lookUp(ClientVpnEndpointId: string, Filters: ReturnType<typeof filtersFor>, deadline: Deadline) {
   const connections = new Map<string, Connection>();
   const errors: Failure[] = [];
   const tokens = new Set<string | undefined>();
@@ -312,21 +315,20 @@ function excessOfUser(others: Connection[], own: Connection | undefined, device:
   return older.toSorted(lastToGo).slice(Math.max(0, MAX_CONNECTIONS_PER_USER - 1 - (others.length - older.length)));
 }
 
-/** Returns the connections whose users have enough newer ones, the oldest first. Odd ones neither go nor count. */
+/** Returns what would go if each user's newest connection were just logging in, the oldest first. Odd ones do not count. */
 export function excessOfEachUser(connections: Connection[]): Connection[] {
   const isSure = ({ user, establishedAt, status }: Connection) =>
     user !== "" && !EXEMPT_USERS.has(user) && establishedAt !== "" && /^(active|failed-to-terminate)$/.test(status);
-  const counts = new Map<string, number>();
-  const isExcess = ({ user }: Connection) => {
-    const count = (counts.get(user) ?? 0) + 1;
-    counts.set(user, count);
-    return count > MAX_CONNECTIONS_PER_USER;
-  };
-  return connections.filter(isSure).toSorted(newestFirst).filter(isExcess).toReversed();
+  const ofUsers = new Map<string, Connection[]>();
+  for (const one of connections.filter(isSure).toSorted(newestFirst)) {
+    if (!ofUsers.get(one.user)?.push(one)) ofUsers.set(one.user, [one]);
+  }
+  const excess = [...ofUsers.values()].flatMap(([own, ...others]) => excessOfUser(others, own, own?.device ?? ""));
+  return excess.toSorted(newestFirst).toReversed();
 }
 
 /** Ends connections, several at once. One that cannot be ended does not keep the others alive. */
-async function terminateAll(endpointId: string, excess: Connection[], deadline: number): Promise<Outcome> {
+async function terminateAll(endpointId: string, excess: Connection[], deadline: Deadline): Promise<Outcome> {
   if (DRY_RUN) return { ...NONE, wouldTerminate: excess };
   const terminated = new Set<Connection>();
   const errors: Failure[] = [];
@@ -347,7 +349,7 @@ async function terminateAll(endpointId: string, excess: Connection[], deadline: 
 }
 
 /** Returns when the connection has been ended or was gone already; throws when it could not be ended. */
-async function terminate(ClientVpnEndpointId: string, ConnectionId: string, deadline: number): Promise<void> {
+async function terminate(ClientVpnEndpointId: string, ConnectionId: string, deadline: Deadline): Promise<void> {
   const command = new TerminateClientVpnConnectionsCommand({ ClientVpnEndpointId, ConnectionId });
   try {
     const answer = await ask(deadline, (abortSignal) => client.send(command, { abortSignal }));
@@ -361,34 +363,33 @@ async function terminate(ClientVpnEndpointId: string, ConnectionId: string, dead
   }
 }
 
-/** On the clock of performance.now(), in ms. Never more than 30 s, for a sweep too: an older list ends nobody. */
-function deadlineOf(context: Partial<Context> | undefined): number {
+/** Never more than 30 s from now, for a sweep too: an older list ends nobody. */
+function deadlineOf(context: Partial<Context> | undefined): Deadline {
   const remaining = context?.getRemainingTimeInMillis?.() ?? CLIENT_VPN_WAITS_MS;
-  return performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS;
+  return { at: performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS };
 }
-const isOver = (deadline: number) => !(deadline - performance.now() >= SHORTEST_CALL_MS); // also where it is no number
+const isOver = (deadline: Deadline) => !(deadline.at - performance.now() >= SHORTEST_CALL_MS); // also where it is no number
 
 /**
  * Asks EC2 until it answers, until it says what will not get better, or until the time is over. The SDK's own retries give
  * up after three attempts, and draw on a quota that one bad minute of EC2 leaves empty for the container's next users.
  * Here a login waits, so it is worth trying as long as there is time.
  */
-async function ask<T>(deadline: number, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
-  let lastError: unknown;
+async function ask<T>(deadline: Deadline, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
   for (let retries = 0; !isOver(deadline); retries++) {
     try {
-      return await attempt(call, Math.min(ATTEMPT_TIMEOUT_MS, (deadline - performance.now()) / 2));
+      return await attempt(call, Math.min(ATTEMPT_TIMEOUT_MS, (deadline.at - performance.now()) / 2));
     } catch (error) {
       if (!mayGetBetter(error)) throw error;
       // What EC2 itself has said tells more than a time-out of our own.
-      if (error !== NO_ANSWER || lastError === undefined) lastError = error;
+      if (error !== NO_ANSWER || deadline.lastError === undefined) deadline.lastError = error;
     }
-    const left = Math.max(0, deadline - performance.now() - SHORTEST_CALL_MS);
+    const left = Math.max(0, deadline.at - performance.now() - SHORTEST_CALL_MS);
     const longest = Math.min(FIRST_RETRY_WAIT_MS * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
     // Half of it by chance: users who were refused in the same moment must not come back in the same moment.
     await sleep(longest * (0.5 + Math.random() / 2));
   }
-  throw lastError ?? NO_TIME_LEFT;
+  throw deadline.lastError ?? NO_TIME_LEFT;
 }
 
 /** Calls EC2 once, for so many ms at most, whatever the SDK makes of the signal. */
@@ -444,7 +445,7 @@ function log(startedAt: number, isFine: boolean, fields: object, lists: object, 
 const wordFor = (allow: boolean) => (allow ? "allow" : "deny");
 const cut = (text: string) => (text.length > LOGGED.characters ? `${text.slice(0, LOGGED.characters)}…` : text);
 const idsOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ id }) => id);
-const usersOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ name }) => cut(name));
+const usersOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ name }) => name.slice(0, 255));
 
 /** Returns EC2's error code, the system's (`ECONNRESET`) or the error's name, with the message. */
 function described(error: unknown): { code: string; message: string } {
@@ -458,7 +459,6 @@ const errorNamed = (name: string, message?: string) => Object.assign(new Error(m
 const NO_TIME_LEFT = errorNamed("DeadlineExceeded", "no time left to call EC2");
 const NO_ANSWER = errorNamed("TimeoutError", "no answer from EC2 in time");
 const unexpectedAnswer = (message: string) => errorNamed("UnexpectedAnswer", message);
-
 const textOf = (event: unknown, field: string) =>
   isObject(event) && typeof event[field] === "string" ? event[field] : "";
 const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -4,7 +4,7 @@ import { callsTo, statuses, useEc2, useSettings } from "../helpers/built.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
 
 const ec2 = useEc2();
-const { askHandlerWith, addConnection } = useSettings(ec2);
+const { lambdaWith, askHandlerWith, addConnection } = useSettings(ec2);
 
 describe("a device that comes back, where a user may have several connections", () => {
   const ofDevice = (secondsAgo: number, commonName: string | undefined) => addConnection(secondsAgo, { commonName });
@@ -50,6 +50,19 @@ describe("a device that comes back, where a user may have several connections", 
   });
 });
 
+test("a sweep ends the dead connection of the device that came back, not the live one of another device", async () => {
+  const rows = [
+    addConnection(60, { commonName: "phone" }),
+    addConnection(30, { commonName: "laptop" }),
+    addConnection(10, { commonName: "laptop" }),
+    addConnection(40, { username: "bob", commonName: "laptop" }),
+  ];
+  const lambda = await lambdaWith({ MAX_CONNECTIONS_PER_USER: "2" });
+  const { response } = await lambda.sweep({ sweep: ec2.endpointId });
+  expect(response.terminated).toStrictEqual([rows[1]?.connectionId]);
+  expect(statuses(rows)).toStrictEqual(["active", "terminated", "active", "active"]);
+});
+
 describe("devices of one user that push each other out", () => {
   function addRecent(count: number, secondsAgo = 30, fields = {}) {
     // All but the last have been ended by the next one.
@@ -87,6 +100,7 @@ describe("devices of one user that push each other out", () => {
 
   test.each<[string, number, number, object]>([
     ["were established before", 60, 90, {}],
+    ["are of another time, as a clock is wrong", 60, -3_600, {}],
     ["are another user's", 60, 30, { username: "bob" }],
     ["have no time", 60, 30, { establishedAt: "-" }],
   ])("do not count where they %s", async (_, count, secondsAgo, fields) => {

@@ -72,6 +72,14 @@ describe("what EC2 itself has said last", () => {
   );
 });
 
+test("what took the time is in the log, where a later call has none left", async () => {
+  ec2.addConnection();
+  ec2.fail("DescribeClientVpnConnections", THROTTLED, 2);
+  ec2.fail("TerminateClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
+  const { entry } = await askHandler(connectEvent(), 3_500);
+  expect(entry.errors).toMatchObject([{ code: "RequestLimitExceeded" }]);
+});
+
 describe("faults that stay", () => {
   test.each<[name: string, fault: Fault, code: string]>([
     [

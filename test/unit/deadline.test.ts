@@ -78,7 +78,8 @@ describe.each([
     ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => (isListed() ? { Connections } : throttled()));
     ec2.on(TerminateClientVpnConnectionsCommand).callsFake(never);
     const { ms, entry } = await invoke(remaining);
-    expect(entry.errors[0]).toMatchObject(TIMED_OUT);
+    // It is what took the time that the terminations lack.
+    expect(entry.errors[0]).toMatchObject({ code: "RequestLimitExceeded" });
     expect(ms).toBeGreaterThan(28_900);
     expect(ms).toBeLessThanOrEqual(29_000);
   });

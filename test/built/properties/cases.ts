@@ -16,14 +16,18 @@ export interface Weather {
 
 export interface LoginCase extends Weather {
   name: string;
+  /** The certificate's name in the request, where users go by their user names. */
+  device: string | undefined;
   connections: Row[];
+  /** So many more of the user's connections that the last minute has this number more than it may have. */
+  crowd: { beyond: number; row: Row } | undefined;
 }
 
 export interface SweepCase extends Weather {
   connections: { name: string | undefined; status: string; time: Time }[];
 }
 
-/** When a connection was established: a second, or what EC2 gives instead. */
+/** How many seconds ago a connection was established, or what EC2 gives instead. */
 export type Time = number | "-" | "";
 
 type Owner = "the user" | "the user, unnamed" | "another" | "another, unnamed" | "the new connection";
@@ -32,6 +36,9 @@ export interface Row {
   owner: Owner;
   /** What another user is called. */
   other: string;
+  /** What EC2 writes where it has no name. */
+  blank: string | undefined;
+  device: string | undefined;
   status: string;
   time: Time;
 }
@@ -39,7 +46,19 @@ export interface Row {
 /** What happens to one request after the other; when it is over, EC2 is well. */
 export type Script = { fault: Fault | "none"; times: number }[];
 
-const USERNAMES = ["alice", "CORP\\alice", "*", "a?ice", "\\*", "Zoë O'Brien & <Sons>", " alice ", "007"];
+const USERNAMES = [
+  "alice",
+  "CORP\\alice",
+  "*",
+  "a?ice",
+  "\\*",
+  "Zoë O'Brien & <Sons>",
+  " alice ",
+  "007",
+  "007",
+  "-",
+  "N/A",
+];
 const OTHERS = ["bob", "Alice", "alice2", "CORPalice", "CORP\\\\alice", "corp\\alice", "alic", "*", "\\"];
 
 const ERRORS: Fault[] = [
@@ -123,36 +142,61 @@ function inAnyWeather<T>(what: fc.Arbitrary<T>): fc.Arbitrary<Weather & T> {
   return fc.tuple(aWeather, what).map(([weather, rest]) => ({ ...weather, ...rest }));
 }
 
-const aTime: fc.Arbitrary<Time> = fc.constantFrom<Time>(0, 0, 0, 1, 1, 1, 2, 2, 3, "-", "");
+// What is near a minute ago gets older while the case lasts, and what is not stays within it.
+const aTime: fc.Arbitrary<Time> = fc.constantFrom<Time>(63, 63, 63, 62, 62, 62, 61, 61, 20, 20, 1, "-", "");
 
 const aStatus = fc.constantFrom("active", "active", "active", "failed-to-terminate", "terminating", "terminated");
 
 // Many rows without a name would leave few logins that can be allowed.
 const anOwner: fc.Arbitrary<Owner> = fc.oneof(
-  { arbitrary: fc.constant("the user"), weight: 6 },
-  { arbitrary: fc.constantFrom("another", "the new connection"), weight: 4 },
+  { arbitrary: fc.constant("the user"), weight: 7 },
+  { arbitrary: fc.constantFrom("another", "another", "the new connection"), weight: 3 },
   { arbitrary: fc.constantFrom("the user, unnamed", "another, unnamed"), weight: 1 },
 );
 
+const aDevice = fc.constantFrom("laptop", "laptop", "laptop", "phone", "phone", "-", "N/A", "", undefined);
+
+const aRow = {
+  owner: anOwner,
+  other: fc.constantFrom(...OTHERS),
+  blank: fc.constantFrom(undefined, "-", "N/A"),
+  device: aDevice,
+  status: aStatus,
+  time: aTime,
+};
+
+const aRecentRow = fc.record({ ...aRow, owner: fc.constant("the user" as const), time: fc.constantFrom(20, 1) });
+
 const aLogin = fc.record({
   name: fc.oneof(fc.constantFrom(...USERNAMES), fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })),
-  connections: fc.array(
-    fc.record({ owner: anOwner, other: fc.constantFrom(...OTHERS), status: aStatus, time: aTime }),
-    { maxLength: 14, size: "max" },
+  device: fc.oneof(fc.constant("laptop"), aDevice),
+  connections: fc.array(fc.record(aRow), { maxLength: 14, size: "max" }),
+  crowd: fc.oneof(
+    { arbitrary: fc.constant(undefined), weight: 3 },
+    { arbitrary: fc.record({ beyond: fc.constantFrom(-1, -1, 0, 0, 1), row: aRecentRow }), weight: 1 },
   ),
 });
 
+const aSwept = fc.record({
+  name: fc.oneof(
+    fc.constantFrom("alice", "alice", "Alice"),
+    fc.constantFrom("alice", "*", "__proto__", "", undefined, "-", "N/A"),
+  ),
+  status: fc.oneof({ arbitrary: aStatus, weight: 9 }, { arbitrary: fc.constantFrom("suspended", ""), weight: 1 }),
+  time: aTime,
+});
+
+const aSureOne = fc.record({
+  name: fc.constantFrom("alice", "alice", "alice", "Alice"),
+  status: fc.constant("active"),
+  time: fc.integer({ min: 61, max: 99 }),
+});
+
 const aSweep = fc.record({
-  connections: fc.array(
-    fc.record({
-      name: fc.oneof(
-        { arbitrary: fc.constant("alice"), weight: 6 },
-        { arbitrary: fc.constantFrom("Alice", "*", "__proto__", "", undefined), weight: 5 },
-      ),
-      status: fc.oneof({ arbitrary: aStatus, weight: 9 }, { arbitrary: fc.constantFrom("suspended", ""), weight: 1 }),
-      time: aTime,
-    }),
-    { maxLength: 14, size: "max" },
+  connections: fc.oneof(
+    { arbitrary: fc.array(aSwept, { maxLength: 14, size: "max" }), weight: 5 },
+    // More to end than it does at once.
+    { arbitrary: fc.array(aSureOne, { minLength: 17, maxLength: 22 }), weight: 1 },
   ),
 });
 
@@ -170,6 +214,13 @@ export function refusalsIn(played: Fault[], action: Action): number {
   return played.filter((fault) => REFUSALS[action].includes(fault)).length;
 }
 
-export function toEstablishedAt(time: Time): Date | string {
-  return typeof time === "number" ? new Date(1_700_000_000_000 + time * 1_000) : time;
+/** Whether this says who it is: EC2 and VPN clients also write words for none. */
+export function isName(text: string | undefined): text is string {
+  return text !== undefined && !["", "-", "N/A"].includes(text);
+}
+
+/** Returns what makes a time of each of a case's times: as one second for all of them, those of the same are the same. */
+export function timesBeforeNow(): (time: Time) => Date | string {
+  const now = Math.floor(Date.now() / 1_000);
+  return (time) => (typeof time === "number" ? new Date((now - time) * 1_000) : time);
 }

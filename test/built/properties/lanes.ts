@@ -17,6 +17,8 @@ export interface Lane {
   limit: number;
   /** By which name a user is known. */
   identity: "username" | "common-name";
+  /** Who may have any number of connections. */
+  exempt: string[];
 }
 
 /** How often each thing happened in all runs: a rule that never met what it is about would hold for nothing. */
@@ -44,13 +46,18 @@ export async function startLanes(lanes: number): Promise<Lane[]> {
   return await Promise.all(
     Array.from({ length: lanes }, async (_, number): Promise<Lane> => {
       const limit = number % 2 === 0 ? 1 : 3;
-      const identity = number % 4 < 2 ? "username" : "common-name";
+      const identity = number % 3 < 2 ? "username" : "common-name";
       const ec2 = await new LoopbackEc2().start();
       const swept = new LoopbackEc2();
       ec2.beside = [swept];
-      const settings = { MAX_CONNECTIONS_PER_USER: String(limit), IDENTITY: identity };
+      const exempt = number % 4 < 2 ? ["007", "Alice"] : [];
+      const settings = {
+        MAX_CONNECTIONS_PER_USER: String(limit),
+        IDENTITY: identity,
+        EXEMPT_USERS: exempt.join(" , "),
+      };
       const lambda = await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, ...settings });
-      return { ec2, swept, lambda, limit, identity };
+      return { ec2, swept, lambda, limit, identity, exempt };
     }),
   );
 }

@@ -3,11 +3,10 @@
 import assert from "node:assert/strict";
 import type { Connection } from "../../ec2/connection.ts";
 import { wildcardMatcher } from "../../ec2/filters.ts";
-import type { LoopbackEc2 } from "../../ec2/server.ts";
 import { checkUsualAnswer } from "../../helpers/answers.ts";
 import { CONNECTION_ID, connectEvent } from "../../helpers/events.ts";
 import type { Invocation } from "../../helpers/lambda.ts";
-import { aLoginCase, hasInLookUp, type LoginCase, type Row, toEstablishedAt } from "./cases.ts";
+import { aLoginCase, hasInLookUp, isName, type LoginCase, type Row, type Time, timesBeforeNow } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
   checkDone,
@@ -19,12 +18,12 @@ import {
   isLive,
   isNewer,
   nextId,
+  oldestOf,
   prepare,
   refusals,
   secondOf,
   type Timed,
   weatherWord,
-  withNewer,
 } from "./weather.ts";
 
 export interface SeenLogin extends Timed {
@@ -35,15 +34,21 @@ export interface SeenLogin extends Timed {
   /** The connections that EC2 has, with whose they are. */
   rows: { row: Connection; owner: Row["owner"] }[];
   ended: Set<Connection>;
+  /** How often EC2 was called. */
+  calls: number;
   /** Those in an answer that was sent whole. */
   shown: Set<Connection>;
   isNewerThanOwn: (row: Connection) => boolean;
   /** Those that have to make room for the new one. */
   due: Connection[];
+  /** The answer, where it needs no look at EC2. */
+  unasked: boolean | undefined;
+  /** Whether a user who is looked up has too many connections of the last minute. */
+  isTooOften: boolean;
   /** Whether a row without a name may be anybody's, so that it is not known who is connected. */
   isUnsure: boolean;
-  /** Whether EC2 tells of every connection whether it is over. */
-  isStatusTold: boolean;
+  /** Whether EC2 tells of every connection whether it is over, and whose device it is. */
+  isRestTold: boolean;
   /** Whether EC2 tells the id and the time of every connection: else it may not say which row is the new one's. */
   isOwnTold: boolean;
 }
@@ -66,8 +71,8 @@ const RULES: Rules<SeenLogin> = {
     }
   },
 
-  "no more is ended than the limit requires"({ ended, due, isOwnTold, isStatusTold }) {
-    if (isOwnTold && isStatusTold) checkExcess(ended, due);
+  "no more is ended than the limit requires, and of the same device first"({ ended, due, isOwnTold, isRestTold }) {
+    if (isOwnTold && isRestTold) checkExcess(ended, due);
   },
 
   "whoever is over the limit is ended, where EC2 is well in time"({ isFair, played, ended, due }) {
@@ -79,9 +84,20 @@ const RULES: Rules<SeenLogin> = {
     if (refusals(played).ofLookUp > 0) assert.equal(ended.size, 0);
   },
 
-  "a login is allowed where EC2 is well in time, and denied where it refuses"({ isFair, played, isUnsure, measured }) {
+  "a login is allowed where EC2 is well in time, and denied where it refuses"(seen) {
+    const { isFair, played, isUnsure, isTooOften, unasked, measured } = seen;
     const { ofLookUp, ofTerminations } = refusals(played);
-    if (isFair) assert.equal(measured.response.allow, !isUnsure && ofLookUp + ofTerminations === 0);
+    const isUsual = !isUnsure && !isTooOften && ofLookUp + ofTerminations === 0;
+    if (isFair || unasked !== undefined) assert.equal(measured.response.allow, unasked ?? isUsual);
+  },
+
+  "EC2 is not asked about exempt users, and not about nobody"({ unasked, calls }) {
+    assert.ok(unasked === undefined || calls === 0);
+  },
+
+  "whoever connects too often is told so, and nobody else is"({ isFair, played, isUnsure, isTooOften, measured }) {
+    const isSaid = /minute/.test(checkUsualAnswer(measured).reason);
+    if (isFair) assert.equal(isSaid, isTooOften && !isUnsure && refusals(played).ofLookUp === 0);
   },
 
   "a yes leaves no older connection behind that was listed"({ measured, rows, shown, limit, isNewerThanOwn }) {
@@ -100,24 +116,40 @@ const RULES: Rules<SeenLogin> = {
 /** Logins with random faults over random connections. */
 export const LOGINS: Property<LoginCase, SeenLogin> = { cases: aLoginCase, see, rules: RULES };
 
-async function see({ ec2, lambda, limit, identity }: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLogin> {
+async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLogin> {
+  const { ec2, lambda, limit, identity, exempt } = lane;
   const played = prepare(ec2, oneCase, tally);
-  const { name, remaining, isFair } = oneCase;
-  const isOwn = ({ owner }: Row) => owner === "the new connection";
+  const { name, device, remaining, isFair, crowd } = oneCase;
+  const toEstablishedAt = timesBeforeNow();
+  const add = (row: Row) => ({ owner: row.owner, row: addConnection(lane, oneCase, row, toEstablishedAt) });
+  const isOwn = ({ owner }: Pick<Row, "owner">) => owner === "the new connection";
   // Of the new connection, there is one row at most.
-  const listed = oneCase.connections.filter((row, i, all) => !isOwn(row) || i === all.findIndex(isOwn));
-  const rows = listed.map((row) => ({ owner: row.owner, row: addConnection(ec2, identity, oneCase, row) }));
-  const own = rows.find(({ owner }) => owner === "the new connection")?.row;
+  const rows = oneCase.connections.filter((row, i, all) => !isOwn(row) || i === all.findIndex(isOwn)).map(add);
+  const own = rows.find(isOwn)?.row;
+  const tooMany = limit + 20;
+  const minuteAgo = secondOf({ establishedAt: toEstablishedAt(60) });
+  const isCounted = ({ owner, row }: SeenLogin["rows"][number]) =>
+    owner === "the user, unnamed" ? !mayBeAnybodys(row) : owner === "the user" || row === own;
+  const recent = () => rows.filter((one) => isCounted(one) && secondOf(one.row) >= minuteAgo);
+  while (crowd && recent().length < tooMany + crowd.beyond) rows.push(add(crowd.row));
+
+  const unasked = exempt.includes(name) || (isName(name) ? undefined : identity === "username");
+  const isTooOften = unasked === undefined && recent().length >= tooMany;
+  const isUnsure = rows.some(({ owner, row }) => owner.endsWith("unnamed") && isLive(row) && mayBeAnybodys(row));
   const isNewerThanOwn = (row: Connection) =>
     own !== undefined && secondOf(own) >= 0 && row !== own && isNewer(row, own);
-  const isUnsure = rows.some(({ owner, row }) => owner.endsWith("unnamed") && isLive(row) && mayBeAnybodys(row));
   const ofUser = rows.filter(({ owner, row }) => isOfUser(owner) && isLive(row)).map(({ row }) => row);
-  const due = isUnsure ? [] : withNewer(limit - 1, ofUser).filter((row) => !isNewerThanOwn(row));
+  const isDevices = ({ commonName }: Connection) => isName(device) && commonName === device;
+  const due = unasked !== undefined || isUnsure || isTooOften ? [] : dueOf(isDevices);
   count(tally, `login: ${weatherWord(oneCase, due)}`);
-  if (isUnsure) count(tally, "login: a row may be anybody's");
+  if (unasked !== undefined) count(tally, exempt.includes(name) ? "login: an exempt user" : "login: without a name");
+  else if (isUnsure) count(tally, "login: a row may be anybody's");
+  else if (isTooOften) count(tally, "login: too many within a minute");
+  else if (recent().length === tooMany - 1) count(tally, "login: almost too many within a minute");
+  if (due.some((row) => !dueOf(() => false).includes(row))) count(tally, "login: the device makes a difference");
   if (rows.some(({ row }) => isNewerThanOwn(row))) count(tally, "login: a newer connection is listed");
-  const names = identity === "username" ? { username: name } : { username: "somebody", "common-name": name };
-  const event = connectEvent({ ...names, "endpoint-id": ec2.endpointId });
+  const [username, commonName] = identity === "username" ? [name, device] : ["somebody", name];
+  const event = connectEvent({ username, "common-name": commonName, "endpoint-id": ec2.endpointId });
   const measured = await lambda.invoke(event, { remaining });
   const ended = endedOf(ec2);
 
@@ -131,13 +163,28 @@ async function see({ ec2, lambda, limit, identity }: Lane, oneCase: LoginCase, t
     limit,
     rows,
     ended,
+    calls: ec2.requests.length,
     shown: ec2.shown,
     isNewerThanOwn,
     due,
+    unasked,
+    isTooOften,
     isUnsure,
-    isStatusTold: !hasInLookUp(oneCase, "without status", "odd-statuses"),
+    isRestTold: !hasInLookUp(oneCase, "without status", "odd-statuses", "without commonName"),
     isOwnTold: !hasInLookUp(oneCase, "without connectionId", "without connectionEstablishedTime"),
   };
+
+  /** One after the other: what is newer than the new one stays, the device's go first, and of those the oldest. */
+  function dueOf(isFirstToGo: (row: Connection) => boolean): Connection[] {
+    const left = new Set(ofUser);
+    while (left.size >= limit) {
+      const older = [...left].filter((row) => !isNewerThanOwn(row));
+      const next = oldestOf(older.filter(isFirstToGo)) ?? oldestOf(older);
+      if (next === undefined) break;
+      left.delete(next);
+    }
+    return ofUser.filter((row) => !left.has(row));
+  }
 
   /** Without a name: EC2 has a filter for user names alone, and a name with a wildcard may be many users'. */
   function mayBeAnybodys({ filterUsername }: Connection): boolean {
@@ -151,8 +198,8 @@ function isOfUser(owner: Row["owner"]): boolean {
   return owner.startsWith("the user");
 }
 
-function addConnection(ec2: LoopbackEc2, identity: Lane["identity"], oneCase: LoginCase, row: Row): Connection {
-  const { owner, other, status, time } = row;
+function addConnection({ ec2, identity }: Lane, oneCase: LoginCase, row: Row, timeOf: (time: Time) => Date | string) {
+  const { owner, other, blank, device, status, time } = row;
   const connectionId = owner === "the new connection" ? CONNECTION_ID : `cvpn-connection-${nextId()}`;
   if (!owner.startsWith("another")) return addNamed(oneCase.name);
   // A stranger whose name is the user's but for backslashes cannot be told from the user where EC2 names neither.
@@ -161,10 +208,10 @@ function addConnection(ec2: LoopbackEc2, identity: Lane["identity"], oneCase: Lo
   return addNamed(other === oneCase.name || (!named && bare(other) === bare(oneCase.name)) ? "somebody else" : other);
 
   function addNamed(name: string): Connection {
-    const shownName = owner.endsWith("unnamed") ? undefined : name;
-    const byName = { username: shownName, filterUsername: name, commonName: "somebody" };
+    const shownName = owner.endsWith("unnamed") ? blank : name;
+    const byName = { username: shownName, filterUsername: name, commonName: device };
     const byCertificate = { username: "somebody", commonName: shownName };
     const names = identity === "username" ? byName : byCertificate;
-    return ec2.addConnection({ connectionId, ...names, status, establishedAt: toEstablishedAt(time) });
+    return ec2.addConnection({ connectionId, ...names, status, establishedAt: timeOf(time) });
   }
 }

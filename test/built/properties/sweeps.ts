@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import type { SweepResult } from "../../../src/handler.ts";
 import type { Connection } from "../../ec2/connection.ts";
-import { type Invocation, InvocationError } from "../../helpers/lambda.ts";
-import { aSweepCase, type SweepCase, toEstablishedAt } from "./cases.ts";
+import type { Invocation, InvocationError } from "../../helpers/lambda.ts";
+import { aSweepCase, isName, type SweepCase, timesBeforeNow } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
   checkDone,
@@ -14,6 +14,8 @@ import {
   checkTime,
   endedOf,
   isLive,
+  isNewer,
+  measuredUntil,
   nextId,
   prepare,
   refusals,
@@ -28,20 +30,25 @@ export interface SeenSweep extends Timed {
   /** What it returned; nothing, where it threw. */
   result: SweepResult | undefined;
   isFair: boolean;
-  /** The name by which a user is known. */
+  /** The name by which a user is known, if it is one. */
   nameOf: (row: Connection) => string | undefined;
-  /** Those that are not ending or ended. */
+  /** Those that are not ending or ended, and whose users may not have any number of them. */
   active: Connection[];
   /** Those of which EC2 can say all that counts, though a fault may hide it. */
   certain: Connection[];
   /** Returns those of these connections whose users have enough newer ones among them. */
   excessIn: (connections: Connection[]) => Connection[];
   ended: Set<Connection>;
+  /** Those that EC2 was asked to end, in the order in which it was asked first. */
+  asked: Connection[];
   /** Those in an answer that was sent whole. */
   shown: Set<Connection>;
   /** Whether it returned, and nothing kept it from reading the whole list. */
   isComplete: boolean;
 }
+
+/** How many terminations are under way at once. */
+const AT_ONCE = 10;
 
 const RULES: Rules<SeenSweep> = {
   "one log entry says the same as the outcome"({ measured: { log }, result }) {
@@ -57,6 +64,19 @@ const RULES: Rules<SeenSweep> = {
 
   "the log entry names what was ended, and nothing else": ({ measured: { log }, ended }) =>
     checkEnded(ended, entryOf(log)),
+
+  "the log entry says whose connections were ended, in their order"({ measured: { log }, asked, nameOf }) {
+    const { terminated, terminatedUsers } = entryOf(log);
+    const userOf = (id: string) => asked.filter(({ connectionId }) => connectionId === id).map(nameOf);
+    assert.deepEqual(terminatedUsers, terminated.flatMap(userOf));
+  },
+
+  "the oldest are asked for first"({ asked }) {
+    for (const [place, row] of asked.entries()) {
+      const older = asked.filter((other) => isNewer(row, other)).length;
+      assert.ok(place >= older - (AT_ONCE - 1), `asked for ${row.connectionId} before ${older - place} older ones`);
+    }
+  },
 
   "nothing is ended of which not all is known"({ ended, certain }) {
     for (const row of ended) assert.ok(certain.includes(row), `ended ${row.connectionId}, of which not all is known`);
@@ -93,20 +113,24 @@ const RULES: Rules<SeenSweep> = {
 export const SWEEPS: Property<SweepCase, SeenSweep> = { cases: aSweepCase, see, rules: RULES };
 
 async function see(
-  { swept: ec2, lambda, limit, identity }: Lane,
+  { swept: ec2, lambda, limit, identity, exempt }: Lane,
   oneCase: SweepCase,
   tally: Tally,
 ): Promise<SeenSweep> {
   const played = prepare(ec2, oneCase, tally);
   const { remaining, connections, faults, isFair } = oneCase;
+  const toEstablishedAt = timesBeforeNow();
   for (const { name, status, time } of connections) {
     const names = identity === "username" ? { username: name } : { commonName: name };
     const establishedAt = toEstablishedAt(time);
     const connectionId = `cvpn-connection-${nextId()}`;
     ec2.addConnection({ connectionId, filterUsername: "x", commonName: "x", ...names, status, establishedAt });
   }
-  const nameOf = ({ username, commonName }: Connection) => (identity === "username" ? username : commonName);
-  const active = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
+  const nameOf = ({ username, commonName }: Connection) =>
+    [identity === "username" ? username : commonName].find(isName);
+  const isExempt = (row: Connection) => exempt.includes(nameOf(row) ?? "");
+  const listed = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
+  const active = listed.filter((row) => !isExempt(row));
   const certain = active.filter((row) => isLive(row) && nameOf(row) && secondOf(row) >= 0);
   const excessIn = (among: Connection[]) =>
     among.filter((row) =>
@@ -117,12 +141,12 @@ async function see(
     );
   count(tally, `sweep: ${weatherWord(oneCase, excessIn(certain))}`);
   if (active.some((row) => !nameOf(row))) count(tally, "sweep: a connection has no name");
-  const measured = await lambda.sweep({ sweep: ec2.endpointId }, { remaining }).catch((error: unknown) => {
-    if (error instanceof InvocationError) return error.invocation;
-    throw error;
-  });
+  if (excessIn(listed.filter(isExempt)).length > 0) count(tally, "sweep: an exempt user has many");
+  if (excessIn(certain).length > AT_ONCE) count(tally, "sweep: more to end than at once");
+  const measured = await lambda.sweep({ sweep: ec2.endpointId }, { remaining }).catch(measuredUntil);
   const result = "response" in measured ? measured.response : undefined;
   const ended = endedOf(ec2);
+  const askedFor = new Set(ec2.requests.map(({ params }) => params.get("ConnectionId")));
 
   count(tally, result ? "sweep: complete" : "sweep: incomplete");
   count(tally, "sweep: connections ended", ended.size);
@@ -137,6 +161,7 @@ async function see(
     certain,
     excessIn,
     ended,
+    asked: [...askedFor].flatMap((id) => ec2.connections.filter(({ connectionId }) => connectionId === id)),
     shown: ec2.shown,
     isComplete: result !== undefined && faults.DescribeClientVpnConnections.length === 0,
   };
@@ -146,6 +171,7 @@ interface SweepEntry {
   active: number;
   unnamed: number;
   terminated: string[];
+  terminatedUsers: string[];
   notTerminated: string[];
   errors: unknown[];
 }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { Connection } from "../../ec2/connection.ts";
 import { type Action, FAULTS, type Fault } from "../../ec2/faults.ts";
 import type { LoopbackEc2 } from "../../ec2/server.ts";
+import { InvocationError } from "../../helpers/lambda.ts";
 import { refusalsIn, type Script, type Weather } from "./cases.ts";
 import { count, type Tally } from "./lanes.ts";
 
@@ -28,6 +29,12 @@ export function prepare(ec2: LoopbackEc2, weather: Weather, tally: Tally): Playe
     ec2.fail(action, next, Number.POSITIVE_INFINITY);
   }
   return played;
+}
+
+/** Returns what was measured until the handler threw. */
+export function measuredUntil(error: unknown): InvocationError["invocation"] {
+  if (error instanceof InvocationError) return error.invocation;
+  throw error;
 }
 
 /** What a case is about, in a word for the tally. */
@@ -63,12 +70,16 @@ export function nextId(): string {
 }
 
 /** In seconds, or -1 where EC2 does not tell it. */
-export function secondOf({ establishedAt }: Connection): number {
+export function secondOf({ establishedAt }: Pick<Connection, "establishedAt">): number {
   return typeof establishedAt === "string" ? -1 : establishedAt.getTime() / 1_000;
 }
 
 export function isNewer(a: Connection, b: Connection): boolean {
   return secondOf(a) === secondOf(b) ? a.connectionId < b.connectionId : secondOf(a) > secondOf(b);
+}
+
+export function oldestOf(rows: Connection[]): Connection | undefined {
+  return rows.find((row) => rows.every((other) => !isNewer(row, other)));
 }
 
 export function isLive({ status }: Connection): boolean {

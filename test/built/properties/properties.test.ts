@@ -24,17 +24,36 @@ describe("a login and a sweep beside each other in one process, whatever EC2 doe
       "login: rough weather",
       "login: a newer connection is listed",
       "login: a row may be anybody's",
+      "login: an exempt user",
+      "login: without a name",
+      "login: too many within a minute",
+      "login: almost too many within a minute",
+      "login: the device makes a difference",
       "sweep: fair weather, somebody to end",
       "sweep: fair weather, nobody to end",
       "sweep: rough weather",
       "sweep: a connection has no name",
+      "sweep: an exempt user has many",
+      "sweep: more to end than at once",
     ],
-    40,
+    12,
   );
 });
 
 describe("a login, whatever the event is", () => {
-  testRules(EVENTS, 3_000, ["invalid", "valid, but odd"], 300);
+  testRules(
+    EVENTS,
+    3_000,
+    [
+      "event: invalid",
+      "event: not checked",
+      "event: allowed unchecked",
+      "event: checked, but odd",
+      "event: a sweep",
+      "event: an invalid sweep",
+    ],
+    20,
+  );
 });
 
 /** Holds all rules against all cases, and then says of each rule whether it was broken. */

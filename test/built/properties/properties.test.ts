@@ -36,7 +36,7 @@ describe("a login and a sweep beside each other in one process, whatever EC2 doe
       "sweep: an exempt user has many",
       "sweep: more to end than at once",
     ],
-    12,
+    8,
   );
 });
 

@@ -226,7 +226,7 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
   if (isLate) errors.push({ error: NO_TIME_LEFT });
-  // Where not all could be read, what is too old among those that could is too old among all.
+  // Where not all could be read, who is over the limit among those that could is over it among all.
   const excess = isLate ? [] : excessOfEachUser(connections);
   const outcome = await terminateAll(endpointId, excess, deadline);
   const active = connections.filter((one) => !hasEnded(one) && !EXEMPT_USERS.has(one.user));

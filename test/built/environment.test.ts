@@ -37,9 +37,8 @@ describe("the environment", () => {
   });
 
   test.each([
-    ["nobody listening", "http://127.0.0.1:1", /"code":"(ECONNREFUSED|TimeoutError)"/],
-    ["a name that does not exist", "http://ec2.invalid", /"code":"(ENOTFOUND|EAI_AGAIN|TimeoutError)"/],
-    // The last call has little time, and on a busy machine it may end before the system has said anything.
+    ["nobody listening", "http://127.0.0.1:1", /"code":"ECONNREFUSED"/],
+    ["a name that does not exist", "http://ec2.invalid", /"code":"(ENOTFOUND|EAI_AGAIN)"/],
   ])("with %s is a denial after all the time for trying, and says so", async (_, url, code) => {
     const { response, log, durationMs, lateMs } = await askHandlerWith(
       { ...ec2.env, AWS_ENDPOINT_URL_EC2: url },

@@ -6,7 +6,6 @@
 import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { Socket } from "node:net";
 import { devNull } from "node:os";
 import type { Connection } from "./connection.ts";
 import { type Endpoint, endpointToXml, USUAL_ENDPOINT } from "./endpoint.ts";
@@ -67,8 +66,6 @@ export class LoopbackEc2 {
   /** How many came without a valid signature. */
   refused = 0;
   #faults: { action: AnyAction; choose: (params: URLSearchParams) => Fault | undefined; times: number }[] = [];
-  #sockets = new Set<Socket>();
-  #dead = new WeakSet<Socket>();
   /** The answers that a fault keeps from ending. */
   #stuck = new Set<ServerResponse>();
   readonly #server: Server;
@@ -84,10 +81,6 @@ export class LoopbackEc2 {
     };
     this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
     this.#scheme = tls === undefined ? "http" : "https";
-    this.#server.on("connection", (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.once("close", () => this.#sockets.delete(socket));
-    });
   }
 
   async start(): Promise<this> {
@@ -117,11 +110,6 @@ export class LoopbackEc2 {
     this.#faults = [];
     for (const response of this.#stuck) response.destroy();
     this.#stuck.clear();
-  }
-
-  /** Never answers again on any of the sockets that are open now, and does not close them: they died without a word. */
-  killSockets(): void {
-    for (const socket of this.#sockets) this.#dead.add(socket);
   }
 
   /** How many sockets callers have open. */
@@ -192,7 +180,6 @@ export class LoopbackEc2 {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks);
-    if (this.#dead.has(request.socket)) return;
     try {
       this.#checkSignature(request, body);
       const params = new URLSearchParams(body.toString("utf8"));

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { SweepResult } from "../../../src/handler.ts";
 import type { Connection } from "../../ec2/connection.ts";
 import type { Invocation, InvocationError } from "../../helpers/lambda.ts";
-import { aSweepCase, isName, type SweepCase, timesBeforeNow } from "./cases.ts";
+import { aSweepCase, hasInLookUp, isName, type SweepCase, timesBeforeNow } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
   checkDone,
@@ -45,6 +45,8 @@ export interface SeenSweep extends Timed {
   shown: Set<Connection>;
   /** Whether it returned, and nothing kept it from reading the whole list. */
   isComplete: boolean;
+  /** Whether EC2 says that they are all of one device. */
+  areDevicesTold: boolean;
 }
 
 /** How many terminations are under way at once. */
@@ -82,8 +84,20 @@ const RULES: Rules<SeenSweep> = {
     for (const row of ended) assert.ok(certain.includes(row), `ended ${row.connectionId}, of which not all is known`);
   },
 
-  "the newest connections of each user stay, as many as are allowed": ({ ended, certain, excessIn }) =>
-    checkExcess(ended, excessIn(certain)),
+  "the newest connections of each user stay, as many as are allowed"(seen) {
+    const { ended, certain, excessIn, areDevicesTold, nameOf } = seen;
+    const due = excessIn(certain);
+    if (areDevicesTold) return checkExcess(ended, due);
+    // Which of them go depends on their devices; how many does not.
+    for (const row of ended) {
+      const isOfUser = (other: Connection) => nameOf(other) === nameOf(row);
+      assert.ok([...ended].filter(isOfUser).length <= due.filter(isOfUser).length, `ended too many of ${nameOf(row)}`);
+      assert.ok(
+        certain.some((other) => isOfUser(other) && isNewer(other, row)),
+        `ended ${nameOf(row)}'s newest`,
+      );
+    }
+  },
 
   "a complete one leaves no user too many"({ isComplete, certain, excessIn, ended }) {
     if (isComplete) checkDone(ended, excessIn(certain), 0);
@@ -164,6 +178,7 @@ async function see(
     asked: [...askedFor].flatMap((id) => ec2.connections.filter(({ connectionId }) => connectionId === id)),
     shown: ec2.shown,
     isComplete: result !== undefined && faults.DescribeClientVpnConnections.length === 0,
+    areDevicesTold: identity === "common-name" || !hasInLookUp(oneCase, "without commonName"),
   };
 }
 

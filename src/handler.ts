@@ -193,8 +193,8 @@ async function check(request: Login, deadline: Deadline): Promise<Decision> {
   const own = connections.find(({ id }) => id === connectionId);
   const live = connections.filter((one) => one !== own && !hasEnded(one));
   const unnamed = isFilterSure ? undefined : live.find((one) => one.user === "");
-  const whose = `EC2 gave no ${IDENTITY} for ${unnamed?.id}, which may be anybody's`;
-  if (unnamed) errors.push({ error: unexpectedAnswer(whose) });
+  const anybodys = (id: string) => unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${id}, which may be anybody's`);
+  if (unnamed) errors.push({ error: anybodys(unnamed.id) });
   // Where it is not known who is connected, nobody is ended.
   if (errors.length > 0) return notLookedUp(errors);
   const isUsers = (one: Connection) => one.user === user || (one.user === "" && isFilterSure);
@@ -210,8 +210,7 @@ async function check(request: Login, deadline: Deadline): Promise<Decision> {
 /** In a dry run, every checked login is allowed, and the log has what the answer would have been. */
 function inDryRun(decision: Decision): Decision {
   if (!DRY_RUN) return decision;
-  const { wouldTerminate: would } = decision.outcome;
-  const dryRun = { decision: wordFor(decision.allow), terminatedCount: would.length, terminated: idsOf(would) };
+  const dryRun = { decision: wordFor(decision.allow), ...counted(decision.outcome.wouldTerminate) };
   return { ...allowed(`dry run: ${decision.reason}`, decision.outcome), dryRun };
 }
 
@@ -232,8 +231,8 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   const active = connections.filter((one) => !hasEnded(one) && !EXEMPT_USERS.has(one.user));
   const found = { active: active.length, unnamed: active.filter(({ user }) => user === "").length };
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  const would = { terminatedCount: excess.length, terminated: idsOf(excess), terminatedUsers: usersOf(excess) };
-  const lists = { dryRun: DRY_RUN ? would : undefined, terminatedUsers: usersOf(outcome.terminated) };
+  const dryRun = DRY_RUN ? { ...counted(excess), terminatedUsers: usersOf(excess) } : undefined;
+  const lists = { dryRun, terminatedUsers: usersOf(outcome.terminated) };
   log(startedAt, true, { endpointId: cut(endpointId), ...found }, lists, done);
   if (done.errors[0]) throw errorNamed("IncompleteSweep", `${cut(String(done.errors[0].error))}; see the log entry`);
   return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated.map(({ id }) => id) };
@@ -445,6 +444,7 @@ function log(startedAt: number, isFine: boolean, fields: object, lists: object, 
 const wordFor = (allow: boolean) => (allow ? "allow" : "deny");
 const cut = (text: string) => (text.length > LOGGED.characters ? `${text.slice(0, LOGGED.characters)}…` : text);
 const idsOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ id }) => id);
+const counted = (terminated: Connection[]) => ({ terminatedCount: terminated.length, terminated: idsOf(terminated) });
 const usersOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ name }) => name.slice(0, 255));
 
 /** Returns EC2's error code, the system's (`ECONNRESET`) or the error's name, with the message. */

@@ -265,7 +265,7 @@ function reportOn(
   const { comparable, excessOfEachUser, hasEnded, toConnection } = handler;
   const connections = rows.map(toConnection);
   const activeRows = rows.filter((row) => !hasEnded(toConnection(row)));
-  const active = activeRows.map(toConnection);
+  const active = connections.filter((one) => !hasEnded(one));
   const named = (name: string | undefined) => comparable(name ?? "") !== "";
   const spellings = spellingsOf(connections);
 

@@ -3,10 +3,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { LoopbackEc2 } from "../ec2/server.ts";
-import { TokenBucket } from "../ec2/token-bucket.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";
-import { LIMITS, limitText } from "./limits.ts";
+import { bucketsFor, LIMITS, limitText } from "./limits.ts";
 import { count, median, progress, table } from "./report.ts";
 
 /** Others come one a second, each with one older session. */
@@ -27,11 +26,7 @@ export async function benchDevices(devices: number): Promise<void> {
   const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env, devices + OTHERS);
   try {
     for (let i = 0; i < OTHERS; i++) ec2.addConnection({ username: `user-${i}` });
-    const { describe, terminate } = LIMITS;
-    ec2.buckets = {
-      DescribeClientVpnConnections: new TokenBucket(describe.capacity, describe.perSecond),
-      TerminateClientVpnConnections: new TokenBucket(terminate.capacity, terminate.perSecond),
-    };
+    ec2.buckets = bucketsFor(LIMITS);
     const ofOthers: Waits = { allowed: 0, denied: 0, waits: [] };
     const ofDevices: Waits = { allowed: 0, denied: 0, waits: [] };
     let logins = 0;

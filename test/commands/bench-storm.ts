@@ -7,10 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bundle, replaceAll, SDK_STEPS } from "../../build.mjs";
 import { LoopbackEc2 } from "../ec2/server.ts";
-import { TokenBucket } from "../ec2/token-bucket.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";
-import { LIMITS, type Limit, type Limits, limitText, scaled } from "./limits.ts";
+import { bucketsFor, LIMITS, type Limit, type Limits, limitText, scaled } from "./limits.ts";
 import { count, median, progress, ratio, table } from "./report.ts";
 
 /** Client VPN waits this long for an answer. */
@@ -73,7 +72,7 @@ async function bundleWithSdkRetries(): Promise<Uint8Array> {
   return code;
 }
 
-async function run(name: string, file: string, storm: Storm, { describe, terminate }: Limits): Promise<Outcome> {
+async function run(name: string, file: string, storm: Storm, limits: Limits): Promise<Outcome> {
   const { users, older } = storm;
   progress(`loading ${name} ${users} times`);
   const ec2 = await new LoopbackEc2().start();
@@ -82,10 +81,7 @@ async function run(name: string, file: string, storm: Storm, { describe, termina
     for (let i = 0; i < users; i++) {
       for (let k = 0; k < older; k++) ec2.addConnection({ username: `user-${i}` });
     }
-    ec2.buckets = {
-      DescribeClientVpnConnections: new TokenBucket(describe.capacity, describe.perSecond),
-      TerminateClientVpnConnections: new TokenBucket(terminate.capacity, terminate.perSecond),
-    };
+    ec2.buckets = bucketsFor(limits);
     const outcome: Outcome = { allowed: 0, denied: 0, late: 0, calls: 0, waits: [] };
     const startedAt = performance.now();
     const show = () => {

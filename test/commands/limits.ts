@@ -1,3 +1,5 @@
+import { TokenBucket } from "../ec2/token-bucket.ts";
+
 /** EC2's limits for an account in a Region (EC2 API throttling): requests at once, and further ones each second. */
 export interface Limit {
   capacity: number;
@@ -18,6 +20,14 @@ export const LIMITS: Limits = {
 export function scaled({ describe, terminate }: Limits, scale: number): Limits {
   const by = ({ capacity, perSecond }: Limit) => ({ capacity: capacity * scale, perSecond: perSecond * scale });
   return { describe: by(describe), terminate: by(terminate) };
+}
+
+/** Returns what throttles the imitation of EC2 so, with full buckets. */
+export function bucketsFor({ describe, terminate }: Limits) {
+  return {
+    DescribeClientVpnConnections: new TokenBucket(describe.capacity, describe.perSecond),
+    TerminateClientVpnConnections: new TokenBucket(terminate.capacity, terminate.perSecond),
+  };
 }
 
 export function limitText({ capacity, perSecond }: Limit): string {

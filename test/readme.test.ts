@@ -5,10 +5,10 @@ import { HANDLER, STACK } from "../build.mjs";
 import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./build/cloudformation.ts";
 import { ENDPOINT_ID } from "./ec2/server.ts";
 import { ALLOWED } from "./helpers/answers.ts";
-import { BUILT, builtForTest, callsTo, statuses, stopBuilt, useEc2 } from "./helpers/built.ts";
+import { BUILT, builtForTest, callsTo, statuses, useEc2 } from "./helpers/built.ts";
 import { runCommandWith } from "./helpers/command.ts";
 import { connectEvent } from "./helpers/events.ts";
-import { DIST, Lambda } from "./helpers/lambda.ts";
+import { DIST } from "./helpers/lambda.ts";
 import { usePreview } from "./helpers/preview.ts";
 
 // What README.md shows and names is what there is.
@@ -107,8 +107,7 @@ test.each(BUILT)("the check of one's own denies first, and has dist/%s do the re
   expect(code).toContain('"./index.cjs"');
   const index = join(folder, "index.mjs");
   writeFileSync(index, code.replace("./index.cjs", `./${file}`));
-  const lambda = await Lambda.start(index, ec2.env);
-  onTestFinished(() => stopBuilt(lambda));
+  const lambda = await builtForTest(ec2.env, index);
 
   const older = [ec2.addConnection({ establishedAt: new Date(1_700_000_000_000) }), ec2.addConnection()];
   const { response } = await lambda.invoke(connectEvent({ "aws-client-version": "4.9.1" }));

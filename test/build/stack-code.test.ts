@@ -2,14 +2,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import vm from "node:vm";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { STACK, stackTemplate } from "../../build.mjs";
 import { type Fault, REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { statuses, stopBuilt, useEc2 } from "../helpers/built.ts";
+import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, InvocationError, Lambda } from "../helpers/lambda.ts";
+import { DIST, type Lambda, measuredUntil } from "../helpers/lambda.ts";
 import {
   ALL,
   createStack,
@@ -42,11 +42,8 @@ describe("the code in the template", () => {
   beforeAll(() => writeFileSync(file, codeOf(byDefault)));
 
   /** Loads the code under the name that CloudFormation gives it, with the function's environment. */
-  async function start(stack: Stack): Promise<Lambda> {
-    const env = { ...ec2.env, ...environmentOf(stack), AWS_LAMBDA_LOG_FORMAT: "JSON" };
-    const lambda = await Lambda.start(file, env);
-    onTestFinished(() => stopBuilt(lambda));
-    return lambda;
+  function start(stack: Stack): Promise<Lambda> {
+    return builtForTest({ ...ec2.env, ...environmentOf(stack), AWS_LAMBDA_LOG_FORMAT: "JSON" }, file);
   }
 
   test("is the bundle, byte for byte", () => {
@@ -116,10 +113,7 @@ describe("the code in the template", () => {
   ])("writes a log entry that the metric filters take for what it is: %s", async (_, stack, event, fault, expected) => {
     if (fault) ec2.fail("DescribeClientVpnConnections", fault);
     const lambda = await start(stack);
-    const { log } = await lambda.invoke(event()).catch((error: unknown) => {
-      if (error instanceof InvocationError) return error.invocation;
-      throw error;
-    });
+    const { log } = await lambda.invoke(event()).catch(measuredUntil);
     expect(log).toHaveLength(1);
     const filters = Object.entries(withAll.resources).filter(([, { Type }]) => Type === "AWS::Logs::MetricFilter");
     const matching = filters.filter(([, { Properties }]) =>

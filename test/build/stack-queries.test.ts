@@ -3,7 +3,7 @@ import { REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { startBuilt, stopBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, InvocationError } from "../helpers/lambda.ts";
+import { DIST, measuredUntil } from "../helpers/lambda.ts";
 import { ALL, createStack, propertiesByType, propertiesOf, readTemplate } from "./cloudformation.ts";
 
 // What dist/stack.yaml looks for in the log is what the handler writes there.
@@ -32,10 +32,7 @@ beforeAll(async () => {
   for (const DRY_RUN of ["true", "false"]) {
     const lambda = await startBuilt({ ...ec2.env, DRY_RUN, AWS_LAMBDA_LOG_FORMAT: "JSON" });
     const write = async (kind: keyof typeof log, event: unknown) => {
-      const invocation = await lambda.invoke(event).catch((error: unknown) => {
-        if (error instanceof InvocationError) return error.invocation;
-        throw error;
-      });
+      const invocation = await lambda.invoke(event).catch(measuredUntil);
       for (const { level, message } of invocation.log) log[kind].push(JSON.stringify({ level, message: message[0] }));
     };
     for (const fault of [undefined, REFUSED]) {

@@ -2,8 +2,8 @@ import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-// As npm run does with tsx, but without a process for tsx itself.
-const TSX = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+/** What has Node run TypeScript as npm run does with tsx, but without a process for tsx itself. */
+export const TSX = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
 
 /** Runs one of the commands as npm does, but on dist/ as it is, and returns its exit code and what it printed. */
 export function runCommand(name: "bench" | "demo" | "fuzz", ...args: string[]) {

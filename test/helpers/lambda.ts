@@ -34,6 +34,12 @@ export class InvocationError extends Error {
   }
 }
 
+/** Returns what was measured until the handler threw this. */
+export function measuredUntil(error: unknown): Measured {
+  if (error instanceof InvocationError) return error.invocation;
+  throw error;
+}
+
 /** A file with the exported handler, loaded in a process of its own: a Lambda execution environment, or several. */
 export class Lambda {
   #waiting = new Map<number, { resolve: (invocation: Invocation<never>) => void; reject: (error: Error) => void }>();

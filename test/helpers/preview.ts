@@ -1,15 +1,13 @@
 import { execFile } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, vi } from "vitest";
+import { TSX } from "./command.ts";
 import { DIST } from "./lambda.ts";
 
 const SOURCE = fileURLToPath(new URL("../../src/preview.ts", import.meta.url));
-// As npm run does with tsx, but without a process for tsx itself.
-const TSX = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
 const TERMINAL = "data:text/javascript,process.stdout.isTTY = process.stderr.isTTY = true";
 
 export interface Run {

@@ -5,10 +5,9 @@ import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { checkUsualAnswer } from "../../helpers/answers.ts";
 import { connectEvent } from "../../helpers/events.ts";
-import type { Invocation, InvocationError } from "../../helpers/lambda.ts";
+import { type Invocation, type InvocationError, measuredUntil } from "../../helpers/lambda.ts";
 import { isName } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
-import { measuredUntil } from "./weather.ts";
 
 /** What an event is: a login by what becomes of it where nobody is connected, or a sweep. */
 type Kind = "invalid" | "allowed unchecked" | "not checked" | "checked" | "a sweep" | "an invalid sweep";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { SweepResult } from "../../../src/handler.ts";
 import type { Connection } from "../../ec2/connection.ts";
-import type { Invocation, InvocationError } from "../../helpers/lambda.ts";
+import { type Invocation, type InvocationError, measuredUntil } from "../../helpers/lambda.ts";
 import { aSweepCase, hasInLookUp, isName, type SweepCase, timesBeforeNow } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
@@ -15,7 +15,6 @@ import {
   endedOf,
   isLive,
   isNewer,
-  measuredUntil,
   nextId,
   prepare,
   refusals,

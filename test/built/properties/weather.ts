@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import type { Connection } from "../../ec2/connection.ts";
 import { type Action, FAULTS, type Fault } from "../../ec2/faults.ts";
 import type { LoopbackEc2 } from "../../ec2/server.ts";
-import { InvocationError } from "../../helpers/lambda.ts";
 import { refusalsIn, type Script, type Weather } from "./cases.ts";
 import { count, type Tally } from "./lanes.ts";
 
@@ -29,12 +28,6 @@ export function prepare(ec2: LoopbackEc2, weather: Weather, tally: Tally): Playe
     ec2.fail(action, next, Number.POSITIVE_INFINITY);
   }
   return played;
-}
-
-/** Returns what was measured until the handler threw. */
-export function measuredUntil(error: unknown): InvocationError["invocation"] {
-  if (error instanceof InvocationError) return error.invocation;
-  throw error;
 }
 
 /** What a case is about, in a word for the tally. */

@@ -190,6 +190,9 @@ export async function bundle(steps) {
     // Of what the file exports, Lambda needs the handler alone.
     stdin: { contents: 'export { handler } from "./src/handler.ts";', resolveDir: ROOT },
     format: "cjs",
+    // esbuild exports getters that can be neither replaced nor redefined, which is what tracing layers do to wrap a handler.
+    // A plain copy has ordinary properties.
+    footer: { js: "module.exports = { ...module.exports };" },
     plugins: [sdkSteps(steps)],
   });
   return { code: contentOf(outputFiles), metafile };

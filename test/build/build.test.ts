@@ -90,6 +90,34 @@ describe("the steps that make the bundle small", () => {
   });
 });
 
+describe("index.cjs", () => {
+  const WAYS = {
+    "has redefined": 'Object.defineProperty(built, "handler", { value: wrapped });',
+    "has assigned": "built.handler = wrapped;",
+  };
+
+  test.each(Object.entries(WAYS))("answers through what a tracing layer %s in its place", async (way, replace) => {
+    const file = join(folder, `${way.replaceAll(" ", "-")}.cjs`);
+    writeFileSync(
+      file,
+      `const built = require(${JSON.stringify(`${DIST}index.cjs`)});
+      const { handler } = built;
+      const wrapped = async (...args) => {
+        console.log("a span");
+        return await handler(...args);
+      };
+      ${replace}
+      module.exports = built;`,
+    );
+    const older = ec2.addConnection();
+    const lambda = await builtForTest(ec2.env, file);
+    const { response, log } = await lambda.invoke(connectEvent());
+    expect(response).toStrictEqual(ALLOWED);
+    expect(older.status).toBe("terminated");
+    expect(log).toMatchObject([{ message: ["a span"] }, { level: "info" }]);
+  });
+});
+
 describe("function.zip", () => {
   const zip = readFileSync(`${DIST}function.zip`);
 

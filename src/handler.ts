@@ -238,9 +238,9 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated.map(({ id }) => id) };
 }
 
-/** Names for which this gives the same are one user's. EC2 and VPN clients write "-" or "N/A" where there is none. */
+/** Names for which this gives the same are one user's. Where there is none, EC2, its logs and VPN clients write a word. */
 export function comparable(name: string): string {
-  if (name === "-" || name === "N/A") return "";
+  if (["-", "N/A", "NA"].includes(name)) return "";
   return IGNORE_USERNAME_CASE ? name.toLowerCase() : name;
 }
 

@@ -33,7 +33,7 @@ describe("a device that comes back, where a user may have several connections", 
     ["all have one certificate", "shared", ["shared", "shared"]],
     ["the request has none", "", ["", ""]],
     ["there are none at all", undefined, [undefined, undefined]],
-    ["the request has a placeholder", "-", ["-", "N/A"]],
+    ["the request has a placeholder", "-", ["NA", "N/A"]],
     ["the request has something odd", { name: "laptop" }, ["laptop", "[object Object]"]],
     ["it is another one", "watch", ["phone", "laptop"]],
   ])("is as any other where %s: the oldest goes", async (_, commonName, [older, newer]) => {

@@ -43,12 +43,15 @@ describe("a login of an exempt user", () => {
     expect(older.status).toBe(status);
   });
 
-  test.each(["", "-", "N/A"])("is not one without a name, also where the list has a placeholder: %j", async (name) => {
-    const settings = { EXEMPT_USERS: "-,N/A", IDENTITY: "common-name" };
-    const { response, entry } = await askHandlerWith(settings, connectEvent({ "common-name": name }));
-    expect(response.allow).toBe(false);
-    expect(entry.reason).toBe("older connections could not be looked up");
-  });
+  test.each(["", "-", "N/A", "NA"])(
+    "is not one without a name, also where the list has a placeholder: %j",
+    async (name) => {
+      const settings = { EXEMPT_USERS: "-,N/A,NA", IDENTITY: "common-name" };
+      const { response, entry } = await askHandlerWith(settings, connectEvent({ "common-name": name }));
+      expect(response.allow).toBe(false);
+      expect(entry.reason).toBe("older connections could not be looked up");
+    },
+  );
 
   test("is as it is in a dry run", async () => {
     const { response, entry } = await askHandlerWith({ EXEMPT_USERS: "alice", DRY_RUN: "true" });

@@ -86,7 +86,7 @@ test.each(["*", "a?ice"])("a user named %s never ends the connection of a row wi
   expect(JSON.stringify(entry.errors)).toContain(`EC2 gave no username for ${stranger.connectionId}`);
 });
 
-describe.each(["-", "N/A"])("%j stands for no name", (placeholder) => {
+describe.each(["-", "N/A", "NA"])("%j stands for no name", (placeholder) => {
   test("in a request: it is let in without a call, and ends nobody", async () => {
     const row = ec2.addConnection({ username: placeholder });
     const { response, entry } = await askHandler(connectEvent({ username: placeholder }));
@@ -111,7 +111,7 @@ describe.each(["-", "N/A"])("%j stands for no name", (placeholder) => {
   });
 });
 
-test.each(["NA", "n/a", "--", " - "])("%j is a person's name", async (username) => {
+test.each(["na", "n/a", "Na", "--", " - "])("%j is a person's name", async (username) => {
   const older = ec2.addConnection({ username });
   expect((await askHandler(connectEvent({ username }))).response).toStrictEqual(ALLOWED);
   expect(older.status).toBe("terminated");

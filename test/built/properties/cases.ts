@@ -58,6 +58,7 @@ const USERNAMES = [
   "007",
   "-",
   "N/A",
+  "NA",
 ];
 const OTHERS = ["bob", "Alice", "alice2", "CORPalice", "CORP\\\\alice", "corp\\alice", "alic", "*", "\\"];
 
@@ -154,12 +155,12 @@ const anOwner: fc.Arbitrary<Owner> = fc.oneof(
   { arbitrary: fc.constantFrom("the user, unnamed", "another, unnamed"), weight: 1 },
 );
 
-const aDevice = fc.constantFrom("laptop", "laptop", "phone", "-", "-", "N/A", undefined);
+const aDevice = fc.constantFrom("laptop", "laptop", "phone", "-", "-", "N/A", "NA", undefined);
 
 const aRow = {
   owner: anOwner,
   other: fc.constantFrom(...OTHERS),
-  blank: fc.constantFrom(undefined, "-", "N/A"),
+  blank: fc.constantFrom(undefined, "-", "N/A", "NA"),
   device: aDevice,
   status: aStatus,
   time: aTime,
@@ -180,7 +181,7 @@ const aLogin = fc.record({
 const aSwept = fc.record({
   name: fc.oneof(
     fc.constantFrom("alice", "alice", "Alice"),
-    fc.constantFrom("alice", "*", "__proto__", "", undefined, "-", "N/A"),
+    fc.constantFrom("alice", "*", "__proto__", "", undefined, "-", "N/A", "NA"),
   ),
   status: fc.oneof({ arbitrary: aStatus, weight: 9 }, { arbitrary: fc.constantFrom("suspended", ""), weight: 1 }),
   time: aTime,
@@ -216,7 +217,7 @@ export function refusalsIn(played: Fault[], action: Action): number {
 
 /** Whether this says who it is: EC2 and VPN clients also write words for none. */
 export function isName(text: string | undefined): text is string {
-  return text !== undefined && !["", "-", "N/A"].includes(text);
+  return text !== undefined && !["", "-", "N/A", "NA"].includes(text);
 }
 
 /** Returns what makes a time of each of a case's times: as one second for all of them, those of the same are the same. */

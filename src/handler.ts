@@ -89,6 +89,8 @@ const wrongSettings = Object.entries(SETTINGS)
 
 const CLIENT_VPN_WAITS_MS = 30_000; // for an answer, whatever the function's own time-out is (administrator guide)
 const RESERVE_MS = 1_000; // between the answer and the end of the time
+const LONGEST_CHECK_MS = CLIENT_VPN_WAITS_MS - RESERVE_MS; // for a sweep too: an older list ends nobody
+const DRY_RUN_CHECK_MS = 5_000; // of a login, the time of one attempt: it is let in anyway, so nobody is to wait for more
 const SHORTEST_CALL_MS = 100; // with less time left, EC2 is not asked: it would hardly answer in time
 const ATTEMPT_TIMEOUT_MS = 5_000; // or half of the time left: one dead socket leaves time for another try
 const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; then doubled each time, as a storm lasts
@@ -162,7 +164,7 @@ async function decide(event: unknown, context?: Partial<Context>): Promise<Decis
   if (EXEMPT_USERS.has(request.user)) return allowed("exempt user");
   // Two empty names are not the same user: taking them for one would end everybody's connection.
   if (request.user === "" && CAN_FILTER && request.version === "v3") return allowed(`no ${IDENTITY} to compare`);
-  return inDryRun(await check(request, deadlineOf(context)));
+  return inDryRun(await check(request, deadlineOf(context, DRY_RUN ? DRY_RUN_CHECK_MS : LONGEST_CHECK_MS)));
 }
 
 /** Returns what counts of a request, or a sentence that says which field is wrong. */
@@ -221,7 +223,7 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   if (typeof endpointId !== "string" || endpointId === "") {
     throw new Error(`invalid input: sweep: expected a non-empty string, got ${cut(inspect(endpointId))}`);
   }
-  const deadline = deadlineOf(context);
+  const deadline = deadlineOf(context, LONGEST_CHECK_MS);
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
   if (isLate) errors.push({ error: NO_TIME_LEFT });
@@ -362,10 +364,10 @@ async function terminate(ClientVpnEndpointId: string, ConnectionId: string, dead
   }
 }
 
-/** Never more than 30 s from now, for a sweep too: an older list ends nobody. */
-function deadlineOf(context: Partial<Context> | undefined): Deadline {
+/** Returns when to be done: a second before the invocation's time is over, and after `longestMs` at the latest. */
+function deadlineOf(context: Partial<Context> | undefined, longestMs: number): Deadline {
   const remaining = context?.getRemainingTimeInMillis?.() ?? CLIENT_VPN_WAITS_MS;
-  return { at: performance.now() + Math.min(remaining, CLIENT_VPN_WAITS_MS) - RESERVE_MS };
+  return { at: performance.now() + Math.min(remaining - RESERVE_MS, longestMs) };
 }
 const isOver = (deadline: Deadline) => !(deadline.at - performance.now() >= SHORTEST_CALL_MS); // also where it is no number
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Fault, THROTTLED } from "../ec2/faults.ts";
-import { ALLOWED, checkUsualAnswer } from "../helpers/answers.ts";
+import { ALLOWED, checkAnswer, checkUsualAnswer } from "../helpers/answers.ts";
 import { BUILT, statuses, sweepThatThrows, useBuilt, useSharedEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 import type { Invocation, InvokeOptions } from "../helpers/lambda.ts";
@@ -102,6 +102,29 @@ describe.concurrent.each(BUILT)("dist/%s", (file) => {
     const invocation = await lambda().invoke(connectEvent({ username: "hangs" }), options);
     expectDenied(invocation, 29_500);
     expect(invocation.durationMs).toBeGreaterThan(20_000);
+  });
+});
+
+describe.concurrent.each(BUILT)("a dry run of dist/%s", (file) => {
+  const ec2 = useSharedEc2();
+  const { lambda } = useBuilt(ec2, file, { DRY_RUN: "true" });
+
+  beforeAll(() => {
+    const fault = (params: URLSearchParams) => LASTING[String(params.get("Filter.1.Value.1"))];
+    ec2.fail("DescribeClientVpnConnections", fault, Number.POSITIVE_INFINITY);
+  });
+
+  test.each(Object.keys(LASTING))("lets a login in within 5 s when EC2 %s, and logs the denial", async (username) => {
+    const invocation = await lambda().invoke(connectEvent({ username }));
+    const { entry, level } = checkAnswer(invocation);
+    expect(invocation.response).toStrictEqual(ALLOWED);
+    expect(invocation.durationMs - invocation.lateMs).toBeLessThan(5_500);
+    expect(level).toBe("error");
+    expect(entry).toMatchObject({
+      reason: "dry run: older connections could not be looked up",
+      errors: [expect.any(Object)],
+      dryRun: { decision: "deny" },
+    });
   });
 });
 

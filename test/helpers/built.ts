@@ -42,11 +42,11 @@ export async function builtForTest(env: Record<string, string>, file?: string): 
   return lambda;
 }
 
-/** Gives tests one process with the built file, as a warm container, and what asks it. */
-export function useBuilt(ec2: LoopbackEc2, file?: string) {
+/** Gives tests one process with the built file and settings, as a warm container, and what asks it. */
+export function useBuilt(ec2: LoopbackEc2, file?: string, settings: Record<string, string> = {}) {
   let lambda: Lambda;
   beforeAll(async () => {
-    lambda = await startBuilt(ec2.env, file);
+    lambda = await startBuilt({ ...ec2.env, ...settings }, file);
   });
   afterAll(() => stopBuilt(lambda));
 

@@ -164,6 +164,42 @@ describe("a sweep throws when its time is over", () => {
   });
 });
 
+describe("in a dry run", () => {
+  /** Loads the handler anew, as it reads its settings once. */
+  async function dryRun() {
+    vi.stubEnv("DRY_RUN", "true");
+    vi.resetModules();
+    return (await import("../../src/handler.ts")).handler;
+  }
+
+  test.each([
+    [undefined, 5_000],
+    [900_000, 5_000],
+    [30_000, 5_000],
+    [6_000, 5_000],
+    [3_000, 2_000],
+  ])(
+    "a login of %s ms is checked for %d ms at most, let in, and its log entry has the denial",
+    async (remaining, most) => {
+      const handler = await dryRun();
+      ec2.on(DescribeClientVpnConnectionsCommand).callsFake(never);
+      const { settled, ms } = await timed(() => handler(connectEvent(), contextOf(remaining)));
+      expect(settled).toMatchObject({ value: ALLOWED });
+      expect(ms).toBeGreaterThan(most - 100);
+      expect(ms).toBeLessThanOrEqual(most);
+      expect(entryOf()).toMatchObject({ decision: "allow", errors: [TIMED_OUT], dryRun: { decision: "deny" } });
+    },
+  );
+
+  test("a sweep has as much time as ever", async () => {
+    const handler = await dryRun();
+    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(throttled);
+    const { settled, ms } = await timed(() => handler({ sweep: ENDPOINT_ID }, contextOf(30_000)));
+    expect(settled).toMatchObject({ status: "rejected", reason: { name: "IncompleteSweep" } });
+    expect(ms).toBeGreaterThan(28_900);
+  });
+});
+
 describe("a context whose clock fails", () => {
   const getRemainingTimeInMillis = () => JSON.parse("no clock");
 

@@ -108,19 +108,55 @@ const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
 const requestHandler = { httpAgent: { keepAlive: false }, httpsAgent: { keepAlive: false } };
 const client = new EC2Client({ maxAttempts: 1, retryMode: "standard", requestHandler });
 
-/** What counts of a request, and of a row in EC2's list. `user` is the name as it is compared; what is not said is empty. */
-type Login = { version: string; endpointId: string; connectionId: string; user: string; device: string };
-type Connection = { id: string; name: string; user: string; device: string; establishedAt: string; status: string };
+/** What counts of a request. `user` and `device` are names as they are compared; what is not said is empty. */
+interface Login {
+  version: string;
+  endpointId: string;
+  connectionId: string;
+  user: string;
+  device: string;
+}
+
+/** What counts of a row in EC2's list. `name` is the user's as EC2 writes it; what is not said is empty. */
+interface Connection {
+  id: string;
+  name: string;
+  user: string;
+  device: string;
+  establishedAt: string;
+  status: string;
+}
 
 /** What became of the connections that were to be ended; in a dry run, those that would have been. */
-type Outcome = Record<"terminated" | "notTerminated" | "wouldTerminate", Connection[]> & { errors: Failure[] };
-type Failure = { error: unknown; connectionId?: string };
-/** When the time of an invocation is over, in ms of performance.now(), and what its calls met last. */
-type Deadline = { at: number; lastError?: unknown };
+interface Outcome {
+  terminated: Connection[];
+  notTerminated: Connection[];
+  wouldTerminate: Connection[];
+  errors: Failure[];
+}
+interface Failure {
+  error: unknown;
+  /** Of the connection that could not be ended, if it is about one. */
+  connectionId?: string;
+}
 const NONE: Outcome = { terminated: [], notTerminated: [], wouldTerminate: [], errors: [] };
 
-/** The reason is for the administrator, the notice for the user who is denied. */
-type Decision = { allow: boolean; reason: string; notice: string; outcome: Outcome; dryRun?: { decision: string } };
+/** When the time of an invocation is over, in ms of performance.now(), and what its calls met last. */
+interface Deadline {
+  at: number;
+  lastError?: unknown;
+}
+
+interface Decision {
+  allow: boolean;
+  /** For the administrator. */
+  reason: string;
+  /** For the user who is denied. */
+  notice: string;
+  outcome: Outcome;
+  /** What the decision would have been. */
+  dryRun?: { decision: string };
+}
 const allowed = (reason: string, outcome = NONE) => ({ allow: true, reason, notice: "", outcome });
 const denied = (reason: string, notice: string, outcome = NONE) => ({ allow: false, reason, notice, outcome });
 const failed = (reason: string, notice: string, outcome: Outcome) =>
@@ -149,9 +185,16 @@ async function login(event: unknown, context?: Partial<Context>): Promise<Client
   const unexpected = (error: unknown) => inDryRun({ ...notLookedUp([{ error }]), reason: "an unexpected error" });
   const { allow, reason, notice, outcome, dryRun } = await decide(event, context).catch(unexpected);
   const text = (field: string) => cut(textOf(event, field));
-  const user = { username: text("username"), commonName: text("common-name"), publicIp: text("public-ip") };
-  const ids = { platform: text("platform"), endpointId: text("endpoint-id"), connectionId: text("connection-id") };
-  const fields = { decision: wordFor(allow), reason: cut(reason), ...user, ...ids };
+  const fields = {
+    decision: wordFor(allow),
+    reason: cut(reason),
+    username: text("username"),
+    commonName: text("common-name"),
+    publicIp: text("public-ip"),
+    platform: text("platform"),
+    endpointId: text("endpoint-id"),
+    connectionId: text("connection-id"),
+  };
   log(startedAt, allow && dryRun?.decision !== "deny", fields, { dryRun }, outcome);
   return { allow, "error-msg-on-denied-connection": notice, "posture-compliance-statuses": [], "schema-version": "v3" };
 }
@@ -195,8 +238,9 @@ async function check(request: Login, deadline: Deadline): Promise<Decision> {
   const own = connections.find(({ id }) => id === connectionId);
   const live = connections.filter((one) => one !== own && !hasEnded(one));
   const unnamed = isFilterSure ? undefined : live.find((one) => one.user === "");
-  const anybodys = (id: string) => unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${id}, which may be anybody's`);
-  if (unnamed) errors.push({ error: anybodys(unnamed.id) });
+  if (unnamed) {
+    errors.push({ error: unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${unnamed.id}, which may be anybody's`) });
+  }
   // Where it is not known who is connected, nobody is ended.
   if (errors.length > 0) return notLookedUp(errors);
   const isUsers = (one: Connection) => one.user === user || (one.user === "" && isFilterSure);
@@ -291,11 +335,17 @@ function checkEndpoint(actual: string | undefined, expected: string): void {
 
 /** Returns what counts of a row in EC2's list. */
 export function toConnection(row: ClientVpnConnection): Connection {
-  const { ConnectionId: id = "", Username = "", CommonName = "", ConnectionEstablishedTime: time = "", Status } = row;
+  const { ConnectionId = "", Username = "", CommonName = "", ConnectionEstablishedTime = "", Status } = row;
   const name = IDENTITY === "username" ? Username : CommonName;
-  const names = { name, user: comparable(name), device: comparable(CommonName) };
-  // EC2 gives the time as text that sorts, `2019-08-12 07:57:14`, and "-" for none.
-  return { id, ...names, establishedAt: /^\d{4}-/.test(time) ? time : "", status: Status?.Code ?? "" };
+  return {
+    id: ConnectionId,
+    name,
+    user: comparable(name),
+    device: comparable(CommonName),
+    // EC2 gives the time as text that sorts, `2019-08-12 07:57:14`, and "-" for none.
+    establishedAt: /^\d{4}-/.test(ConnectionEstablishedTime) ? ConnectionEstablishedTime : "",
+    status: Status?.Code ?? "",
+  };
 }
 
 /** EC2 lists a connection for an hour after its end. One with any other status, or none, may still be connected. */
@@ -313,7 +363,9 @@ function excessOfUser(others: Connection[], own: Connection | undefined, device:
   // A device that lost its network comes back while EC2 still lists its dead connection: that one goes, not another's.
   const isDevice = (one: Connection) => device !== "" && one.device === device;
   const lastToGo = (a: Connection, b: Connection) => Number(isDevice(a)) - Number(isDevice(b)) || newestFirst(a, b);
-  return older.toSorted(lastToGo).slice(Math.max(0, MAX_CONNECTIONS_PER_USER - 1 - (others.length - older.length)));
+  const newer = others.length - older.length;
+  const placesLeft = Math.max(0, MAX_CONNECTIONS_PER_USER - 1 - newer);
+  return older.toSorted(lastToGo).slice(placesLeft);
 }
 
 /** Returns what would go if each user's newest connection were just logging in, the oldest first. Odd ones do not count. */
@@ -322,7 +374,9 @@ export function excessOfEachUser(connections: Connection[]): Connection[] {
     user !== "" && !EXEMPT_USERS.has(user) && establishedAt !== "" && /^(active|failed-to-terminate)$/.test(status);
   const ofUsers = new Map<string, Connection[]>();
   for (const one of connections.filter(isSure).toSorted(newestFirst)) {
-    if (!ofUsers.get(one.user)?.push(one)) ofUsers.set(one.user, [one]);
+    const ofUser = ofUsers.get(one.user);
+    if (ofUser) ofUser.push(one);
+    else ofUsers.set(one.user, [one]);
   }
   const excess = [...ofUsers.values()].flatMap(([own, ...others]) => excessOfUser(others, own, own?.device ?? ""));
   return excess.toSorted(newestFirst).toReversed();
@@ -356,8 +410,9 @@ async function terminate(ClientVpnEndpointId: string, ConnectionId: string, dead
     const answer = await ask(deadline, (abortSignal) => client.send(command, { abortSignal }));
     if (!answer.ClientVpnEndpointId && !answer.ConnectionStatuses) throw unexpectedAnswer("EC2 did not say what ended");
     checkEndpoint(answer.ClientVpnEndpointId, ClientVpnEndpointId);
-    for (const { CurrentStatus: { Code: status, Message } = {} } of answer.ConnectionStatuses ?? []) {
-      if (status && !hasEnded({ status })) throw errorNamed(status, Message);
+    for (const { CurrentStatus } of answer.ConnectionStatuses ?? []) {
+      const status = CurrentStatus?.Code;
+      if (status && !hasEnded({ status })) throw errorNamed(status, CurrentStatus.Message);
     }
   } catch (error) {
     if (!(error instanceof Error && error.name === "InvalidClientVpnConnection.IdNotFound")) throw error;

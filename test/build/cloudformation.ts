@@ -33,6 +33,7 @@ export type Stack = { resources: Record<string, Resource>; outputs: Record<strin
 /** What CloudFormation knows without being told, and a test can give like a parameter. */
 const PSEUDO_PARAMETERS = {
   "AWS::AccountId": "123456789012",
+  "AWS::NoValue": undefined,
   "AWS::Partition": "aws",
   "AWS::Region": "eu-central-1",
   "AWS::StackName": "client-vpn",
@@ -51,6 +52,7 @@ export const ALL = {
   AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",
   Dashboard: "false",
   LogRetentionDays: "365",
+  PermissionsBoundaryArn: "arn:aws:iam::123456789012:policy/landing-zone/boundary",
 };
 
 const spec = loadAwsServiceSpecSync();
@@ -76,12 +78,12 @@ export function createStack(template: Template, given: Record<string, string>): 
     }
     values[name] = Type === "Number" ? Number(value) : value;
   }
-  const isMet = ({ Condition }: { Condition?: string }) =>
-    Condition === undefined || resolve(template.Conditions[Condition]) === true;
+  const isConditionMet = (condition: string) => resolve(template.Conditions[condition]) === true;
+  const isMet = ({ Condition }: { Condition?: string }) => Condition === undefined || isConditionMet(Condition);
   const existing = filterValues(template.Resources, isMet);
   const resources = mapValues(existing, (resource) => ({
     ...resource,
-    Properties: mapValues(resource.Properties, resolve),
+    Properties: resolveAll(resource.Properties),
   }));
   for (const [name, { Type, Properties }] of Object.entries(resources)) {
     const problem = problemOf(typeOf(Type).properties, Properties);
@@ -93,14 +95,20 @@ export function createStack(template: Template, given: Record<string, string>): 
     if (Array.isArray(value)) return value.map(resolve);
     if (!isObject(value)) return value;
     const [[name, argument] = ["", undefined], ...others] = Object.entries(value);
-    if (others.length > 0 || !/^(Ref|Fn::.*)$/.test(name)) return mapValues(value, resolve);
+    if (others.length > 0 || !/^(Ref|Fn::.*)$/.test(name)) return resolveAll(value);
     const parts = Array.isArray(argument) ? argument.map(resolve) : [argument];
+    if (name === "Fn::If") return resolve(isConditionMet(String(parts[0])) ? parts[1] : parts[2]);
     if (name === "Ref") return refer(String(argument));
     if (name === "Fn::GetAtt") return refer(parts.join("."));
     if (name === "Fn::Sub") return String(argument).replace(/\$\{([^}]*)\}/g, (_, to: string) => String(refer(to)));
     if (name === "Fn::Equals") return parts[0] === parts[1];
     if (name === "Fn::Not") return parts[0] === false;
     throw new Error(`${name} is not known here`);
+  }
+
+  /** A property of AWS::NoValue is none. */
+  function resolveAll(properties: Record<string, unknown>): Record<string, unknown> {
+    return filterValues(mapValues(properties, resolve), (value) => value !== undefined);
   }
 
   function refer(to: string): unknown {

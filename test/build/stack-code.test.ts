@@ -101,15 +101,17 @@ describe("the code in the template", () => {
 
   const allowing = createStack(template, { ...ONLY_WHAT_IS_NEEDED, DryRun: "false", OnFailure: "allow" });
   const login = () => connectEvent();
+  const SECOND = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
   test.each<[what: string, stack: Stack, event: () => unknown, fault: Fault | undefined, metricFilters: string[]]>([
     ["a login that ON_FAILURE=allow let in unchecked", allowing, login, REFUSED, ["UncheckedLogin"]],
     ["a login that a dry run let in unchecked", byDefault, login, REFUSED, ["UncheckedLogin"]],
-    ["a denial, which Client VPN counts", enforcing, login, REFUSED, []],
+    ["a denial", enforcing, login, REFUSED, ["Denial"]],
+    ["a denial on a second endpoint", enforcing, () => connectEvent({ "endpoint-id": SECOND }), undefined, ["Denial"]],
     ["a login that was checked", allowing, login, undefined, []],
     ["a sweep", enforcing, () => scheduled(enforcing), undefined, ["LoggedSweep"]],
     ["a sweep in a dry run", byDefault, () => scheduled(byDefault), undefined, ["LoggedSweep"]],
     ["a sweep that failed", allowing, () => scheduled(allowing), REFUSED, ["LoggedSweep"]],
-    ["a schedule with a misspelt input", byDefault, () => ({ sweeep: ENDPOINT_ID }), undefined, []],
+    ["a schedule with a misspelt input", byDefault, () => ({ sweeep: ENDPOINT_ID }), undefined, ["Denial"]],
   ])("writes a log entry that the metric filters take for what it is: %s", async (_, stack, event, fault, expected) => {
     if (fault) ec2.fail("DescribeClientVpnConnections", fault);
     const lambda = await start(stack);

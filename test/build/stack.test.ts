@@ -22,19 +22,35 @@ const TOPIC = ALL.AlarmTopicArn;
 const template = readTemplate(`${DIST}stack.yaml`);
 const byDefault = createStack(template, ONLY_WHAT_IS_NEEDED);
 const withAll = createStack(template, ALL);
+// In another account than the other stacks, so that none is written out.
+const CHINESE = "210987654321";
 const inChina = createStack(template, {
   ...ALL,
-  AlarmTopicArn: `arn:aws-cn:sns:cn-north-1:${ACCOUNT}:vpn-alarms`,
+  AlarmTopicArn: `arn:aws-cn:sns:cn-north-1:${CHINESE}:vpn-alarms`,
+  PermissionsBoundaryArn: "arn:aws-cn:iam::aws:policy/PowerUserAccess",
+  "AWS::AccountId": CHINESE,
   "AWS::Partition": "aws-cn",
   "AWS::Region": "cn-north-1",
 });
-const stacks: [name: string, stack: Stack, arn: string][] = [
-  ["with the default parameters", byDefault, `arn:aws:ec2:eu-central-1:${ACCOUNT}`],
-  ["with all parameters", withAll, `arn:aws:ec2:eu-central-1:${ACCOUNT}`],
-  ["in China", inChina, `arn:aws-cn:ec2:cn-north-1:${ACCOUNT}`],
+const stacks: [name: string, stack: Stack, arn: string, boundary: { PermissionsBoundary?: string }][] = [
+  ["with the default parameters", byDefault, `arn:aws:ec2:eu-central-1:${ACCOUNT}`, {}],
+  [
+    "with all parameters",
+    withAll,
+    `arn:aws:ec2:eu-central-1:${ACCOUNT}`,
+    { PermissionsBoundary: ALL.PermissionsBoundaryArn },
+  ],
+  [
+    "in China",
+    inChina,
+    `arn:aws-cn:ec2:cn-north-1:${CHINESE}`,
+    { PermissionsBoundary: "arn:aws-cn:iam::aws:policy/PowerUserAccess" },
+  ],
 ];
 
-describe.each(stacks)("the stack, %s", (_, stack, arn) => {
+describe.each(stacks)("the stack, %s", (_, stack, arn, boundary) => {
+  const [, , , region, account] = arn.split(":");
+
   test("allows the function two actions on this endpoint and its own log, the schedule the function, and nothing else", () => {
     const trusted = (service: string, condition: object = {}) => ({
       Version: "2012-10-17",
@@ -54,12 +70,14 @@ describe.each(stacks)("the stack, %s", (_, stack, arn) => {
     expect(propertiesByType(stack, /^AWS::IAM::|Permission|Policy/)).toStrictEqual({
       HandlerRole: {
         AssumeRolePolicyDocument: trusted("lambda.amazonaws.com"),
+        ...boundary,
         Policies: policies("end-older-connections-and-log", statements),
       },
       ScheduleRole: {
         AssumeRolePolicyDocument: trusted("scheduler.amazonaws.com", {
-          Condition: { StringEquals: { "aws:SourceAccount": ACCOUNT } },
+          Condition: { StringEquals: { "aws:SourceAccount": account } },
         }),
+        ...boundary,
         Policies: policies("invoke-the-handler", [
           { Effect: "Allow", Action: "lambda:InvokeFunction", Resource: "<Handler.Arn>" },
         ]),
@@ -108,7 +126,6 @@ describe.each(stacks)("the stack, %s", (_, stack, arn) => {
   });
 
   test("prints the commands that turn it on and off, that let everybody in and show the log, and its version", () => {
-    const region = arn.split(":")[3];
     const command = `aws ec2 modify-client-vpn-endpoint --region ${region} --client-vpn-endpoint-id ${ENDPOINT_ID}`;
     expect(stack.outputs).toStrictEqual({
       HandlerArn: "<Handler.Arn>",
@@ -117,7 +134,13 @@ describe.each(stacks)("the stack, %s", (_, stack, arn) => {
       TurnOff: `${command} --client-connect-options Enabled=false`,
       WatchLog: `aws logs tail <HandlerLog> --region ${region} --since 10m --follow`,
       Log: "<HandlerLog>",
-      ...(stack === byDefault && { Dashboard: "<DashboardPage>" }),
+      ...(stack === byDefault
+        ? { Dashboard: "<DashboardPage>" }
+        : {
+            TestAlarm:
+              `aws cloudwatch set-alarm-state --region ${region} --alarm-name <Denials> --state-value ALARM ` +
+              '--state-reason "a test"',
+          }),
       Version: JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version,
     });
   });
@@ -220,6 +243,8 @@ describe("the parameters", () => {
     ["AlarmTopicArn", ["vpn-alarms", "me@example.com", anArn("123:vpn-alarms"), anArn(`${ACCOUNT}:alarms.fifo`)]],
     ["AlarmTopicArn", [anArn(`${ACCOUNT}:`), ` ${TOPIC}`, TOPIC.replace(":sns:", ":sqs:"), `${TOPIC},${TOPIC}`]],
     ["LogRetentionDays", ["", "0", "2", "91", "forever"]],
+    ["PermissionsBoundaryArn", ["boundary", "arn:aws:iam::1:policy/b", `arn:aws:iam::${ACCOUNT}:role/boundary`]],
+    ["PermissionsBoundaryArn", [`arn:aws:iam::${ACCOUNT}:policy/`, `arn:aws:iam::${ACCOUNT}:policy/a b`]],
   ])("%s refuses %j", (name, refused) => {
     for (const value of refused) {
       const create = () => createStack(template, { ...ALL, [name]: value });
@@ -227,11 +252,15 @@ describe("the parameters", () => {
     }
   });
 
-  test("take no more exempt users than fit into the 4 KB that Lambda has for environment variables", () => {
-    const withUsers = (length: number) => createStack(template, { ...ALL, ExemptUsers: "a".repeat(length) });
-    expect(() => withUsers(3_001)).toThrow("the parameter ExemptUsers must be");
-    expect(JSON.stringify(environmentOf(withUsers(3_000))).length).toBeLessThan(4_096);
-  });
+  test.each(["a", "ü", "用", "😀"])(
+    "take no more exempt users than fit into the 4 KB that Lambda has for environment variables: of %s",
+    (character) => {
+      const withUsers = (characters: string) => createStack(template, { ...ALL, ExemptUsers: characters });
+      const most = character.repeat(1_200 / character.length);
+      expect(() => withUsers(`${most}${character}`)).toThrow("the parameter ExemptUsers must be");
+      expect(Buffer.byteLength(JSON.stringify(environmentOf(withUsers(most))))).toBeLessThan(4_096);
+    },
+  );
 
   test("are all optional but the endpoint", () => {
     const { EndpointId: _, ...others } = ALL;
@@ -297,8 +326,8 @@ describe("the alarms", () => {
       TreatMissingData: "notBreaching",
       AlarmActions: [TOPIC],
     });
-    const ofTheHandler = (metric: string, threshold = 1) => ({
-      ...alarm("AWS/ClientVPN", `ClientConnectHandler${metric}`, threshold),
+    const ofTheHandler = (metric: string) => ({
+      ...alarm("AWS/ClientVPN", `ClientConnectHandler${metric}`, 1),
       Dimensions: [{ Name: "Endpoint", Value: ENDPOINT_ID }],
     });
     const NAMESPACE = "ClientVPNSessionHandler";
@@ -308,12 +337,16 @@ describe("the alarms", () => {
       MetricTransformations: [{ MetricNamespace: NAMESPACE, MetricName, MetricValue }],
     });
     expect(propertiesByType(withAll, /MetricFilter/)).toStrictEqual({
+      Denial: logMetric("client-vpn-denials", "1"),
       UncheckedLogin: logMetric("client-vpn-unchecked-logins", "1"),
       LoggedSweep: logMetric("client-vpn-unnamed", "$.message.unnamed"),
     });
     expect(propertiesByType(withAll, ALARM)).toStrictEqual({
       UncheckedLogins: alarm(NAMESPACE, "client-vpn-unchecked-logins", 1),
-      Denials: ofTheHandler("DeniedConnections", 3),
+      Denials: {
+        ...alarm(NAMESPACE, "client-vpn-denials", 3),
+        AlarmDescription: expect.stringContaining(`If their "endpointId" is not ${ENDPOINT_ID}, another endpoint has`),
+      },
       Timeouts: ofTheHandler("Timeouts"),
       InvalidResponses: ofTheHandler("InvalidResponses"),
       OtherExecutionErrors: ofTheHandler("OtherExecutionErrors"),

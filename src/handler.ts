@@ -99,6 +99,7 @@ const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives 
 const TOO_MANY_IN_A_MINUTE = MAX_CONNECTIONS_PER_USER + 20; // of a user: devices that push each other out take EC2 from others
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
 const LOGGED = { errors: 10, ids: 100, characters: 4_000 }; // at most, as CloudWatch cuts long log entries
+const LOGGED_USERS = 100; // of a sweep, at most: in a dry run, each minute names the same ones again
 
 /** EC2 has a filter for user names alone, and it knows letter case. Where it does not serve, all connections are read. */
 const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
@@ -188,6 +189,7 @@ async function login(event: unknown, context?: Partial<Context>): Promise<Client
   const fields = {
     decision: wordFor(allow),
     reason: cut(reason),
+    user: comparable(text(IDENTITY)),
     username: text("username"),
     commonName: text("common-name"),
     publicIp: text("public-ip"),
@@ -277,11 +279,22 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   const active = connections.filter((one) => !hasEnded(one) && !EXEMPT_USERS.has(one.user));
   const found = { active: active.length, unnamed: active.filter(({ user }) => user === "").length };
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  const dryRun = DRY_RUN ? { ...counted(excess), terminatedUsers: usersOf(excess) } : undefined;
-  const lists = { dryRun, terminatedUsers: usersOf(outcome.terminated) };
-  log(startedAt, true, { endpointId: cut(endpointId), ...found }, lists, done);
+  const dryRun = DRY_RUN ? counted(excess) : undefined;
+  log(startedAt, true, { endpointId: cut(endpointId), ...found }, { dryRun }, done);
+  logUsersOfSweep(startedAt, endpointId, outcome);
   if (done.errors[0]) throw errorNamed("IncompleteSweep", `${cut(String(done.errors[0].error))}; see the log entry`);
   return { "endpoint-id": endpointId, ...found, terminated: outcome.terminated.map(({ id }) => id) };
+}
+
+/** Logs an entry for each user too: nothing that reads the log can count the names in a list. */
+function logUsersOfSweep(startedAt: number, endpointId: string, { terminated, wouldTerminate }: Outcome): void {
+  const reason = `${DRY_RUN ? "dry run: " : ""}older connections terminated by a sweep`;
+  const ofUsers = [...byUser(DRY_RUN ? wouldTerminate : terminated)];
+  for (const [user, connections] of ofUsers.slice(0, LOGGED_USERS)) {
+    const fields = { reason, user: cut(user), endpointId: cut(endpointId) };
+    if (DRY_RUN) log(startedAt, true, fields, { dryRun: counted(connections) }, NONE);
+    else log(startedAt, true, fields, {}, { ...NONE, terminated: connections });
+  }
 }
 
 /** Names for which this gives the same are one user's. Where there is none, EC2, its logs and VPN clients write a word. */
@@ -372,14 +385,20 @@ function excessOfUser(others: Connection[], own: Connection | undefined, device:
 export function excessOfEachUser(connections: Connection[]): Connection[] {
   const isSure = ({ user, establishedAt, status }: Connection) =>
     user !== "" && !EXEMPT_USERS.has(user) && establishedAt !== "" && /^(active|failed-to-terminate)$/.test(status);
+  const ofUsers = [...byUser(connections.filter(isSure).toSorted(newestFirst)).values()];
+  const excess = ofUsers.flatMap(([own, ...others]) => excessOfUser(others, own, own?.device ?? ""));
+  return excess.toSorted(newestFirst).toReversed();
+}
+
+/** Returns each user's connections, in their order. */
+function byUser(connections: Connection[]): Map<string, Connection[]> {
   const ofUsers = new Map<string, Connection[]>();
-  for (const one of connections.filter(isSure).toSorted(newestFirst)) {
+  for (const one of connections) {
     const ofUser = ofUsers.get(one.user);
     if (ofUser) ofUser.push(one);
     else ofUsers.set(one.user, [one]);
   }
-  const excess = [...ofUsers.values()].flatMap(([own, ...others]) => excessOfUser(others, own, own?.device ?? ""));
-  return excess.toSorted(newestFirst).toReversed();
+  return ofUsers;
 }
 
 /** Ends connections, several at once. One that cannot be ended does not keep the others alive. */
@@ -502,7 +521,6 @@ const wordFor = (allow: boolean) => (allow ? "allow" : "deny");
 const cut = (text: string) => (text.length > LOGGED.characters ? `${text.slice(0, LOGGED.characters)}…` : text);
 const idsOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ id }) => id);
 const counted = (terminated: Connection[]) => ({ terminatedCount: terminated.length, terminated: idsOf(terminated) });
-const usersOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ name }) => name.slice(0, 255));
 
 /** Returns EC2's error code, the system's (`ECONNRESET`) or the error's name, with the message. */
 function described(error: unknown): { code: string; message: string } {

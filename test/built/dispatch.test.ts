@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { type Action, type Fault, THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
-import { ALLOWED, entryOfTerminated } from "../helpers/answers.ts";
+import { ALLOWED, checkSweepLog, entryOfTerminated } from "../helpers/answers.ts";
 import { BUILT, sweepThatThrows, useBuilt, useEc2 } from "../helpers/built.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
 
@@ -53,11 +53,12 @@ describe.each(BUILT)("dist/%s", (file) => {
     const { response, log } = await lambda().sweep(SWEEP);
     const found = { active: OTHERS + 3, unnamed: 0 };
     expect(response).toStrictEqual({ "endpoint-id": ENDPOINT_ID, ...found, terminated: ["bob-1"] });
-    expect(log).toStrictEqual([{ level: "info", message: [expect.any(String)] }]);
-    expect(JSON.parse(String(log[0]?.message[0]))).toStrictEqual({
+    const { entry, level, users } = checkSweepLog(log);
+    expect(level).toBe("info");
+    expect(users).toStrictEqual([["bob", ["bob-1"]]]);
+    expect(entry).toStrictEqual({
       endpointId: ENDPOINT_ID,
       ...found,
-      terminatedUsers: ["bob"],
       terminated: ["bob-1"],
       terminatedCount: 1,
       notTerminated: [],

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Connection } from "../ec2/connection.ts";
 import { REFUSED, THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
-import { ALLOWED } from "../helpers/answers.ts";
+import { ALLOWED, checkSweepLog } from "../helpers/answers.ts";
 import { statuses, sweepThatThrows, useBuilt, useEc2, useSettings } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 
@@ -19,16 +19,15 @@ function userOf(connectionId: string): string | undefined {
   return ec2.connections.find((one) => one.connectionId === connectionId)?.username;
 }
 
-/** Sweeps, and checks that the one log entry says the same as the result. */
+/** Sweeps, and checks that the log says the same as the result, and whose connections were ended. */
 async function sweep(by = lambda(), nameOf: (connectionId: string) => string | undefined = userOf) {
   const { response, log } = await by.sweep(INPUT);
-  expect(log).toStrictEqual([{ level: "info", message: [expect.any(String)] }]);
-  const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
+  const { entry, level, users } = checkSweepLog(log);
   const { "endpoint-id": endpointId, terminated, ...counts } = response;
+  expect(level).toBe("info");
   expect(entry).toStrictEqual({
     endpointId,
     ...counts,
-    terminatedUsers: terminated.slice(0, 100).map(nameOf),
     terminated: terminated.slice(0, 100),
     terminatedCount: terminated.length,
     notTerminated: [],
@@ -38,7 +37,11 @@ async function sweep(by = lambda(), nameOf: (connectionId: string) => string | u
     durationMs: expect.any(Number),
     ...("dryRun" in entry && { dryRun: entry.dryRun }),
   });
-  return { result: response, entry };
+  if (entry.dryRun === undefined) {
+    expect(users.flatMap(([, ids]) => ids).toSorted()).toStrictEqual(terminated.toSorted());
+    for (const [user, ids] of users) expect(new Set(ids.map(nameOf))).toStrictEqual(new Set([user]));
+  }
+  return { result: response, entry, users };
 }
 
 /** What a sweep returns that left nothing open. */
@@ -46,13 +49,13 @@ function swept(active: number, ...terminated: (string | undefined)[]) {
   return { "endpoint-id": ENDPOINT_ID, active, unnamed: 0, terminated };
 }
 
-/** Sweeps where that cannot be completed, and takes the one log entry. */
+/** Sweeps where that cannot be completed, and takes its log entry. */
 async function failingSweep(remaining = 60_000, input: unknown = INPUT, by = lambda()) {
   const { message, invocation } = await sweepThatThrows(by, input, { remaining });
   const { log, durationMs, lateMs } = invocation;
-  expect(log).toStrictEqual([{ level: "error", message: [expect.any(String)] }]);
-  const entry: Record<string, unknown> = JSON.parse(String(log[0]?.message[0]));
-  return { message, entry, durationMs: durationMs - lateMs };
+  const { entry, level, users } = checkSweepLog(log);
+  expect(level).toBe("error");
+  return { message, entry, users, durationMs: durationMs - lateMs };
 }
 
 function addConnectionOf(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}) {
@@ -194,19 +197,17 @@ describe("a sweep", () => {
       addConnectionOf("Alice", 30),
       addConnectionOf("bob", 40),
     ];
-    await sweep(await lambdaWith({ IGNORE_USERNAME_CASE: "true" }));
+    const { users } = await sweep(await lambdaWith({ IGNORE_USERNAME_CASE: "true" }), () => "alice");
     expect(statuses(rows)).toStrictEqual(["terminated", "active", "terminated", "active"]);
+    expect(users).toHaveLength(1);
   });
 
   test("ends nobody with DRY_RUN, and logs whom it would have ended", async () => {
     const rows = [addConnectionOf("alice", 20), addConnectionOf("alice", 10)];
-    const { result, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
+    const { result, entry, users } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(result).toStrictEqual(swept(2));
-    expect(entry.dryRun).toStrictEqual({
-      terminated: [rows[0]?.connectionId],
-      terminatedCount: 1,
-      terminatedUsers: ["alice"],
-    });
+    expect(entry.dryRun).toStrictEqual({ terminated: [rows[0]?.connectionId], terminatedCount: 1 });
+    expect(users).toStrictEqual([["alice", [rows[0]?.connectionId]]]);
     expect(statuses(rows)).toStrictEqual(["active", "active"]);
   });
 
@@ -215,8 +216,23 @@ describe("a sweep", () => {
     const { entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
     expect(entry.dryRun).toMatchObject({ terminatedCount: 10_000 });
     expect(Object(entry.dryRun).terminated).toHaveLength(100);
-    expect(Object(entry.dryRun).terminatedUsers).toStrictEqual(Array(100).fill("alice"));
     expect(JSON.stringify(entry).length).toBeLessThan(10_000);
+  });
+
+  test("names each user of whom it ended something, whatever the name is", async () => {
+    const names = ["alice", "bob] [", 'carol"', "dave,erin", "用户"];
+    for (const name of names) for (const secondsAgo of [10, 20, 30]) addConnectionOf(name, secondsAgo);
+    const { users } = await sweep();
+    expect(users.map(([user, ids]) => [user, ids.length]).toSorted()).toStrictEqual(
+      names.toSorted().map((name) => [name, 2]),
+    );
+  });
+
+  test("names a hundred users at most, as a dry run names them again each minute", async () => {
+    for (let i = 0; i < 150; i++) for (const secondsAgo of [10, 20]) addConnectionOf(`user-${i}`, secondsAgo);
+    const { users, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
+    expect(users).toHaveLength(100);
+    expect(entry.dryRun).toMatchObject({ terminatedCount: 150 });
   });
 
   test("compares common names with IDENTITY=common-name, whatever the user names are", async () => {
@@ -245,8 +261,9 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     ec2.fail("TerminateClientVpnConnections", (params) =>
       params.get("ConnectionId") === stays?.connectionId ? "failed-to-terminate" : undefined,
     );
-    const { message, entry } = await failingSweep();
+    const { message, entry, users } = await failingSweep();
     expect(message).toContain("failed-to-terminate");
+    expect(users).toStrictEqual([["alice", entry.terminated]]);
     expect(entry).toMatchObject({
       endpointId: ENDPOINT_ID,
       active: 30,

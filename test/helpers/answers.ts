@@ -57,6 +57,39 @@ export const ALLOWED = {
   "schema-version": "v3",
 };
 
+/**
+ * Asserts that a sweep wrote an entry of its own and then one for each user of whom it ended something, or in a dry run would
+ * have; returns the first one, its level, and the ids of those by user, with the words for the rest.
+ */
+export function checkSweepLog(log: Invocation["log"]) {
+  const [first, ...others] = log.map(({ level, message }) => {
+    assert.equal(message.length, 1);
+    assert.doesNotMatch(String(message[0]), /[\r\n]/);
+    return { level, entry: JSON.parse(String(message[0])) };
+  });
+  assert.ok(first);
+  const users = others.map(({ level, entry }): [user: string, terminated: string[]] => {
+    const { user, endpointId, dryRun, ...rest } = entry;
+    const { terminated, terminatedCount } = dryRun ?? rest;
+    assert.equal(level, "info");
+    assert.equal(endpointId, first.entry.endpointId);
+    assert.deepEqual(rest, {
+      reason: `${dryRun ? "dry run: " : ""}older connections terminated by a sweep`,
+      terminated: dryRun ? [] : terminated,
+      terminatedCount: dryRun ? 0 : terminatedCount,
+      notTerminated: [],
+      notTerminatedCount: 0,
+      errors: [],
+      errorCount: 0,
+      durationMs: rest.durationMs,
+    });
+    assert.equal(terminated.length, Math.min(100, terminatedCount));
+    return [user, terminated];
+  });
+  assert.equal(new Set(users.map(([user]) => user)).size, users.length);
+  return { entry: first.entry, level: first.level, users };
+}
+
 const ALICE = connectEvent();
 
 /** The log entry, without its time, of alice being allowed after these older connections of hers were ended. */
@@ -64,6 +97,7 @@ export function entryOfTerminated(...terminated: string[]) {
   return {
     decision: "allow",
     reason: "older connections terminated",
+    user: "alice",
     username: "alice",
     commonName: "",
     publicIp: ALICE["public-ip"],

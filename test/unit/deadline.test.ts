@@ -27,10 +27,12 @@ function contextOf(remaining: number | undefined) {
     : { getRemainingTimeInMillis: () => remaining - (performance.now() - startedAt) };
 }
 
+/** Returns the one log entry, beside those of a sweep's users. */
 function entryOf() {
-  const lines = [...info.mock.calls, ...error.mock.calls].flat();
-  expect(lines).toHaveLength(1);
-  return JSON.parse(lines[0]);
+  const entries = [...info.mock.calls, ...error.mock.calls].flat().map((line) => JSON.parse(line));
+  const own = entries.filter(({ reason = "" }) => !reason.endsWith("by a sweep"));
+  expect(own).toHaveLength(1);
+  return own[0];
 }
 
 async function login(remaining?: number) {

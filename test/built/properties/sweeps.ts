@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import type { SweepResult } from "../../../src/handler.ts";
 import type { Connection } from "../../ec2/connection.ts";
-import { type Invocation, type InvocationError, measuredUntil } from "../../helpers/lambda.ts";
+import { checkSweepLog } from "../../helpers/answers.ts";
+import { type InvocationError, measuredUntil } from "../../helpers/lambda.ts";
 import { aSweepCase, hasInLookUp, isName, type SweepCase, timesBeforeNow } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
@@ -52,9 +53,10 @@ export interface SeenSweep extends Timed {
 const AT_ONCE = 10;
 
 const RULES: Rules<SeenSweep> = {
-  "one log entry says the same as the outcome"({ measured: { log }, result }) {
-    const { active, unnamed, terminated, errors } = entryOf(log);
-    assert.equal(log[0]?.level, result ? "info" : "error");
+  "its log entry says the same as the outcome"({ measured: { log }, result }) {
+    const { entry, level } = checkSweepLog(log);
+    const { active, unnamed, terminated, errors } = entry;
+    assert.equal(level, result ? "info" : "error");
     assert.equal(errors.length === 0, result !== undefined);
     if (result === undefined) return;
     const { "endpoint-id": _, ...returned } = result;
@@ -64,12 +66,13 @@ const RULES: Rules<SeenSweep> = {
   "it is over one second before the time is": checkTime,
 
   "the log entry names what was ended, and nothing else": ({ measured: { log }, ended }) =>
-    checkEnded(ended, entryOf(log)),
+    checkEnded(ended, checkSweepLog(log).entry),
 
-  "the log entry says whose connections were ended, in their order"({ measured: { log }, asked, nameOf }) {
-    const { terminated, terminatedUsers } = entryOf(log);
+  "each user's log entry says which connections were ended"({ measured: { log }, asked, nameOf }) {
+    const { entry, users } = checkSweepLog(log);
     const userOf = (id: string) => asked.filter(({ connectionId }) => connectionId === id).map(nameOf);
-    assert.deepEqual(terminatedUsers, terminated.flatMap(userOf));
+    for (const [user, ids] of users) assert.deepEqual(new Set(ids.flatMap(userOf)), new Set([user]));
+    assert.deepEqual(users.flatMap(([, ids]) => ids).toSorted(), entry.terminated.toSorted());
   },
 
   "the oldest are asked for first"({ asked }) {
@@ -179,18 +182,4 @@ async function see(
     isComplete: result !== undefined && faults.DescribeClientVpnConnections.length === 0,
     areDevicesTold: identity === "common-name" || !hasInLookUp(oneCase, "without commonName"),
   };
-}
-
-interface SweepEntry {
-  active: number;
-  unnamed: number;
-  terminated: string[];
-  terminatedUsers: string[];
-  notTerminated: string[];
-  errors: unknown[];
-}
-
-function entryOf(log: Invocation["log"]): SweepEntry {
-  assert.equal(log.length, 1);
-  return JSON.parse(String(log[0]?.message[0]));
 }

@@ -100,6 +100,7 @@ const TOO_MANY_IN_A_MINUTE = MAX_CONNECTIONS_PER_USER + 20; // of a user: device
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
 const LOGGED = { errors: 10, ids: 100, characters: 4_000 }; // at most, as CloudWatch cuts long log entries
 const LOGGED_USERS = 100; // of a sweep, at most: in a dry run, each minute names the same ones again
+const LOGGED_USER_CHARACTERS = 255; // as AWS cuts user names
 
 /** EC2 has a filter for user names alone, and it knows letter case. Where it does not serve, all connections are read. */
 const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
@@ -189,7 +190,7 @@ async function login(event: unknown, context?: Partial<Context>): Promise<Client
   const fields = {
     decision: wordFor(allow),
     reason: cut(reason),
-    user: comparable(text(IDENTITY)),
+    user: shortened(comparable(text(IDENTITY))),
     username: text("username"),
     commonName: text("common-name"),
     publicIp: text("public-ip"),
@@ -291,7 +292,7 @@ function logUsersOfSweep(startedAt: number, endpointId: string, { terminated, wo
   const reason = `${DRY_RUN ? "dry run: " : ""}older connections terminated by a sweep`;
   const ofUsers = [...byUser(DRY_RUN ? wouldTerminate : terminated)];
   for (const [user, connections] of ofUsers.slice(0, LOGGED_USERS)) {
-    const fields = { reason, user: cut(user), endpointId: cut(endpointId) };
+    const fields = { reason, user: shortened(user), endpointId: cut(endpointId) };
     if (DRY_RUN) log(startedAt, true, fields, { dryRun: counted(connections) }, NONE);
     else log(startedAt, true, fields, {}, { ...NONE, terminated: connections });
   }
@@ -519,6 +520,7 @@ function log(startedAt: number, isFine: boolean, fields: object, lists: object, 
 
 const wordFor = (allow: boolean) => (allow ? "allow" : "deny");
 const cut = (text: string) => (text.length > LOGGED.characters ? `${text.slice(0, LOGGED.characters)}…` : text);
+const shortened = (user: string) => user.slice(0, LOGGED_USER_CHARACTERS);
 const idsOf = (connections: Connection[]) => connections.slice(0, LOGGED.ids).map(({ id }) => id);
 const counted = (terminated: Connection[]) => ({ terminatedCount: terminated.length, terminated: idsOf(terminated) });
 

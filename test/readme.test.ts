@@ -153,8 +153,8 @@ test("the parameters, outputs and scripts that the README names are there", () =
     expect(template.Outputs).toHaveProperty(output);
   }
   const count = (type: string) => Object.values(template.Resources).filter(({ Type }) => Type === type).length;
-  expect(readme).toMatch(/with a topic\sten alarms and three metrics/);
-  expect([count("AWS::CloudWatch::Alarm"), count("AWS::Logs::MetricFilter")]).toStrictEqual([10, 3]);
+  expect(readme).toMatch(/with a topic\seleven alarms and three metrics/);
+  expect([count("AWS::CloudWatch::Alarm"), count("AWS::Logs::MetricFilter")]).toStrictEqual([11, 3]);
   const { scripts } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
   const run = [...readme.matchAll(/npm run (?:--silent )?(\w+)/g)].map(([, script]) => script);
   expect(Object.keys(scripts)).toStrictEqual(expect.arrayContaining(run));

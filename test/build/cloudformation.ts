@@ -24,6 +24,7 @@ type Parameter = Record<"Type" | "Description" | "ConstraintDescription", string
   AllowedValues?: (string | number)[];
   AllowedPattern?: string;
   MaxLength?: number;
+  MinValue?: number;
 };
 type Resource = { Type: string; Condition?: string; Properties: Record<string, unknown> } & Record<string, unknown>;
 
@@ -51,6 +52,7 @@ export const ALL = {
   DryRun: "false",
   AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",
   Dashboard: "false",
+  TakeoversPerHour: "9",
   LogRetentionDays: "365",
   PermissionsBoundaryArn: "arn:aws:iam::123456789012:policy/landing-zone/boundary",
 };
@@ -73,7 +75,8 @@ export function createStack(template: Template, given: Record<string, string>): 
     const value = String(given[name] ?? Default);
     const isAllowed = allowed.AllowedValues?.map(String).includes(value) ?? true;
     const isShort = value.length <= (allowed.MaxLength ?? 4_096);
-    if (!isAllowed || !isShort || !new RegExp(allowed.AllowedPattern ?? "").test(value)) {
+    const isNumber = Type !== "Number" || (value !== "" && Number(value) >= (allowed.MinValue ?? 0));
+    if (!isAllowed || !isShort || !isNumber || !new RegExp(allowed.AllowedPattern ?? "").test(value)) {
       throw new Error(`the parameter ${name} ${allowed.ConstraintDescription}`);
     }
     values[name] = Type === "Number" ? Number(value) : value;
@@ -96,11 +99,15 @@ export function createStack(template: Template, given: Record<string, string>): 
     if (!isObject(value)) return value;
     const [[name, argument] = ["", undefined], ...others] = Object.entries(value);
     if (others.length > 0 || !/^(Ref|Fn::.*)$/.test(name)) return resolveAll(value);
+    // The other one may refer to what is not there.
+    if (name === "Fn::If" && Array.isArray(argument)) return resolve(argument[isConditionMet(argument[0]) ? 1 : 2]);
     const parts = Array.isArray(argument) ? argument.map(resolve) : [argument];
-    if (name === "Fn::If") return resolve(isConditionMet(String(parts[0])) ? parts[1] : parts[2]);
     if (name === "Ref") return refer(String(argument));
     if (name === "Fn::GetAtt") return refer(parts.join("."));
-    if (name === "Fn::Sub") return String(argument).replace(/\$\{([^}]*)\}/g, (_, to: string) => String(refer(to)));
+    if (name === "Fn::Sub") {
+      const [text, own] = parts;
+      return String(text).replace(/\$\{([^}]*)\}/g, (_, to: string) => String(Object(own)[to] ?? refer(to)));
+    }
     if (name === "Fn::Equals") return parts[0] === parts[1];
     if (name === "Fn::Not") return parts[0] === false;
     throw new Error(`${name} is not known here`);

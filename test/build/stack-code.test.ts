@@ -74,7 +74,10 @@ describe("the code in the template", () => {
     expect(statuses([older, newer])).toStrictEqual(["active", "active"]);
     expect(logs).toMatchObject([
       [{ message: [{ dryRun: { terminatedCount: 2 } }] }],
-      [{ message: [{ dryRun: { terminated: [older.connectionId] } }] }],
+      [
+        { message: [{ active: 2, dryRun: { terminated: [older.connectionId] } }] },
+        { message: [{ user: "alice", dryRun: { terminated: [older.connectionId] } }] },
+      ],
     ]);
   });
 

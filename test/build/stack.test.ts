@@ -243,6 +243,7 @@ describe("the parameters", () => {
     ["AlarmTopicArn", ["vpn-alarms", "me@example.com", anArn("123:vpn-alarms"), anArn(`${ACCOUNT}:alarms.fifo`)]],
     ["AlarmTopicArn", [anArn(`${ACCOUNT}:`), ` ${TOPIC}`, TOPIC.replace(":sns:", ":sqs:"), `${TOPIC},${TOPIC}`]],
     ["LogRetentionDays", ["", "0", "2", "91", "forever"]],
+    ["TakeoversPerHour", ["", "0", "1", "-6", "1.5", "six"]],
     ["PermissionsBoundaryArn", ["boundary", "arn:aws:iam::1:policy/b", `arn:aws:iam::${ACCOUNT}:role/boundary`]],
     ["PermissionsBoundaryArn", [`arn:aws:iam::${ACCOUNT}:policy/`, `arn:aws:iam::${ACCOUNT}:policy/a b`]],
   ])("%s refuses %j", (name, refused) => {
@@ -310,7 +311,7 @@ describe("the alarms", () => {
 
   test("are not there without a topic to tell", () => {
     expect(propertiesByType(byDefault, ALARM)).toStrictEqual({});
-    expect(propertiesByType(byDefault, /MetricFilter/)).toStrictEqual({});
+    expect(propertiesByType(byDefault, /MetricFilter|InsightRule/)).toStrictEqual({});
   });
 
   test("watch denials, logins let in unchecked, each failure of the handler, sweeps that fail or do not run, and names", () => {
@@ -362,6 +363,23 @@ describe("the alarms", () => {
         Statistic: "SampleCount",
         ComparisonOperator: "LessThanThreshold",
         TreatMissingData: "breaching",
+      },
+      Takeovers: {
+        AlarmDescription: expect.stringMatching(
+          /9 times or more.*Users whose connections push each other out.*lock the/,
+        ),
+        Metrics: [
+          {
+            Id: "takeovers",
+            Expression: 'INSIGHT_RULE_METRIC("<TakeoverRule.RuleName>", "MaxContributorValue")',
+            Period: 3_600,
+          },
+        ],
+        EvaluationPeriods: 1,
+        Threshold: 9,
+        ComparisonOperator: "GreaterThanOrEqualToThreshold",
+        TreatMissingData: "notBreaching",
+        AlarmActions: [TOPIC],
       },
       UnnamedConnections: {
         ...alarm(NAMESPACE, "client-vpn-unnamed", 0),

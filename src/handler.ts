@@ -93,8 +93,9 @@ const LONGEST_CHECK_MS = CLIENT_VPN_WAITS_MS - RESERVE_MS; // for a sweep too: a
 const DRY_RUN_CHECK_MS = 5_000; // of a login, the time of one attempt: it is let in anyway, so nobody is to wait for more
 const SHORTEST_CALL_MS = 100; // with less time left, EC2 is not asked: it would hardly answer in time
 const ATTEMPT_TIMEOUT_MS = 5_000; // or half of the time left: one dead socket leaves time for another try
-const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; then doubled each time, as a storm lasts
-const LONGEST_RETRY_WAIT_MS = 4_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
+const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; then doubled each time
+const FIRST_THROTTLED_WAIT_MS = 3_000; // instead: whom EC2 throttles is one of many, and asking sooner serves none sooner
+const LONGEST_RETRY_WAIT_MS = 8_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
 const TOO_MANY_IN_A_MINUTE = MAX_CONNECTIONS_PER_USER + 20; // of a user: devices that push each other out take EC2 from others
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
@@ -453,17 +454,19 @@ const isOver = (deadline: Deadline) => !(deadline.at - performance.now() >= SHOR
  */
 async function ask<T>(deadline: Deadline, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
   for (let retries = 0; !isOver(deadline); retries++) {
+    let first = FIRST_RETRY_WAIT_MS;
     try {
       return await attempt(call, Math.min(ATTEMPT_TIMEOUT_MS, (deadline.at - performance.now()) / 2));
     } catch (error) {
       if (!mayGetBetter(error)) throw error;
+      if (isThrottled(error)) first = FIRST_THROTTLED_WAIT_MS;
       // What EC2 itself has said tells more than a time-out of our own.
       if (error !== NO_ANSWER || deadline.lastError === undefined) deadline.lastError = error;
     }
     const left = Math.max(0, deadline.at - performance.now() - SHORTEST_CALL_MS);
-    const longest = Math.min(FIRST_RETRY_WAIT_MS * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
-    // Half of it by chance: users who were refused in the same moment must not come back in the same moment.
-    await sleep(longest * (0.5 + Math.random() / 2));
+    const longest = Math.min(first * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
+    // Most of it by chance: users who were refused in the same moment must not come back in the same moment.
+    await sleep(longest * (0.25 + 0.75 * Math.random()));
   }
   throw deadline.lastError ?? NO_TIME_LEFT;
 }
@@ -489,10 +492,14 @@ function mayGetBetter(error: unknown): boolean {
   const { name, code, $response: response, $metadata: metadata } = error;
   const status = isObject(response) ? Number(response.statusCode) : 0;
   const isSystemError = /^E(?!RR_)[A-Z_]+$/.test(String(code)); // ECONNRESET, ENOTFOUND; Node's own begin with ERR_
-  const isThrottled = /Throttl|TooManyRequests|(Request|Bandwidth)LimitExceeded|SlowDown/.test(String(name));
   const isClockSet = isObject(metadata) && metadata.clockSkewCorrected === true;
-  return status >= 500 || status === 429 || isSystemError || isThrottled || isClockSet || /Timeout/.test(String(name));
+  return (
+    status >= 500 || status === 429 || isSystemError || isThrottled(error) || isClockSet || /Timeout/.test(String(name))
+  );
 }
+
+const isThrottled = (error: unknown) =>
+  isObject(error) && /Throttl|TooManyRequests|(Request|Bandwidth)LimitExceeded|SlowDown/.test(String(error.name));
 
 // Lambda's JSON log format takes an object; in its text format, CloudWatch Logs Insights finds the fields in one line of
 // JSON. Either way line breaks are escaped, so that no user name can forge an entry.

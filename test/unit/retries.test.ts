@@ -34,25 +34,45 @@ async function login(remaining: number, fail: (call: number) => object | undefin
 }
 
 const throttling = () => ({ name: THROTTLED.code, message: THROTTLED.message });
+const reset = () => ({ code: "ECONNRESET" });
 const firstFour = (call: number) => (call <= 4 ? throttling() : undefined);
 
 describe("between two calls, a login waits", () => {
-  const LONGEST = [250, 500, 1_000, 2_000, 4_000, 4_000];
-
-  test.each([
-    ["half of that", 0, 0.5],
-    ["three quarters of it", 0.5, 0.75],
+  const CHANCES: [what: string, chance: number, share: number][] = [
+    ["a quarter of that", 0, 0.25],
+    ["five eighths of it", 0.5, 0.625],
     ["all of it", 1, 1],
-  ])("250 ms, then twice as long each time, and 4 s at the most; by chance, %s", async (_, chance, share) => {
-    random.mockReturnValue(chance);
-    const { gaps } = await login(30_000, throttling);
-    expect(gaps.slice(0, 6)).toStrictEqual(LONGEST.map((ms) => Math.trunc(ms * share)));
+  ];
+
+  test.each(CHANCES)(
+    "250 ms, then twice as long each time, and 8 s at the most; by chance, %s",
+    async (_, chance, share) => {
+      random.mockReturnValue(chance);
+      const { gaps } = await login(30_000, reset);
+      const longest = [250, 500, 1_000, 2_000, 4_000, 8_000];
+      expect(gaps.slice(0, 6)).toStrictEqual(longest.map((ms) => Math.trunc(ms * share)));
+    },
+  );
+
+  test.each(CHANCES)(
+    "3 s after EC2 throttled, then 6 s, and 8 s at the most; by chance, %s",
+    async (_, chance, share) => {
+      random.mockReturnValue(chance);
+      const { gaps } = await login(30_000, throttling);
+      expect(gaps.slice(0, 3)).toStrictEqual([3_000, 6_000, 8_000].map((ms) => ms * share));
+    },
+  );
+
+  test("little again where a connection is lost after EC2 throttled", async () => {
+    random.mockReturnValue(1);
+    const { gaps } = await login(30_000, (call) => [throttling(), reset()][call - 1]);
+    expect(gaps).toStrictEqual([3_000, 500]);
   });
 
   test("another time each time", async () => {
     random.mockReturnValueOnce(0).mockReturnValueOnce(1);
     const { gaps } = await login(30_000, (call) => (call <= 2 ? throttling() : undefined));
-    expect(gaps).toStrictEqual([125, 500]);
+    expect(gaps).toStrictEqual([750, 6_000]);
   });
 
   test.each([0, 1])("so little at the end that its last call still has the time for an answer: %d", async (chance) => {

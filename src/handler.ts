@@ -448,9 +448,11 @@ function deadlineOf(context: Partial<Context> | undefined, longestMs: number): D
 const isOver = (deadline: Deadline) => !(deadline.at - performance.now() >= SHORTEST_CALL_MS); // also where it is no number
 
 /**
- * Asks EC2 until it answers, until it says what will not get better, or until the time is over. The SDK's own retries give
- * up after three attempts, and draw on a quota that one bad minute of EC2 leaves empty for the container's next users.
- * Here a login waits, so it is worth trying as long as there is time.
+ * Asks EC2 until it answers, until it says what will not get better, or until the time is over: a login waits, so it is
+ * worth trying as long as there is time. The SDK's own retries let in nearly as many of a storm at their best settings
+ * (npm run bench -- storm). But they wait for a body that drips until the time is over, what EC2 said is lost then, and
+ * minutes of throttling leave their quota empty for the container's next users. A retryStrategy for the SDK that mends
+ * this is longer than this loop, as it is not told the call or the deadline, and cannot end one attempt.
  */
 async function ask<T>(deadline: Deadline, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
   for (let retries = 0; !isOver(deadline); retries++) {

@@ -63,7 +63,9 @@ const NOT_LOOKED_UP =
 const NOT_TERMINATED =
   "An older VPN connection of yours could not be ended. Disconnect your other devices and try again in a minute. " +
   "If this happens again, contact your VPN administrator.";
-const TOO_OFTEN = "Your devices connect too often. Disconnect those you do not use, and try again in a minute.";
+const TOO_OFTEN =
+  "Your account connects too often. Disconnect devices that you do not use, and try again in half a minute. " +
+  "If you have no others, somebody else may have your password: call your VPN administrator.";
 
 /** The environment variables. While one has a value that it cannot have, everybody is denied: the first test shows it. */
 const SETTINGS = {
@@ -97,11 +99,17 @@ const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; the
 const FIRST_THROTTLED_WAIT_MS = 3_000; // instead: whom EC2 throttles is one of many, and asking sooner serves none sooner
 const LONGEST_RETRY_WAIT_MS = 8_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
-const TOO_MANY_IN_A_MINUTE = MAX_CONNECTIONS_PER_USER + 20; // of a user: devices that push each other out take EC2 from others
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
 const LOGGED = { errors: 10, ids: 100, characters: 4_000 }; // at most, as CloudWatch cuts long log entries
 const LOGGED_USERS = 100; // of a sweep, at most: in a dry run, each minute names the same ones again
 const LOGGED_USER_CHARACTERS = 255; // as AWS cuts user names
+
+// A user's devices that push each other out would take EC2 from others (npm run bench -- storm). With two more in this
+// number, they do; with two fewer, so is refused who changes between two devices, or whose network drops, every 2 s.
+const TOO_MANY_NEW = MAX_CONNECTIONS_PER_USER + 6;
+// How long connections are new. Ended ones only briefly: they may be a thief's, who keeps the owner out as long. Live ones
+// until a sweep has ended those of one moment: before, each login would ask for the end of all of them.
+const NEW_MS = { live: 60_000, ended: 10_000 };
 
 /** EC2 has a filter for user names alone, and it knows letter case. Where it does not serve, all connections are read. */
 const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
@@ -248,9 +256,9 @@ async function check(request: Login, deadline: Deadline): Promise<Decision> {
   // Where it is not known who is connected, nobody is ended.
   if (errors.length > 0) return notLookedUp(errors);
   const isUsers = (one: Connection) => one.user === user || (one.user === "" && isFilterSure);
-  const isRecent = (one: Connection) => Math.abs(Date.parse(`${one.establishedAt}Z`) - Date.now()) <= 60_000;
-  const recent = connections.filter((one) => isUsers(one) && isRecent(one));
-  if (recent.length >= TOO_MANY_IN_A_MINUTE) return denied("too many connections within a minute", TOO_OFTEN);
+  if (connections.filter((one) => isUsers(one) && isNew(one)).length >= TOO_MANY_NEW) {
+    return denied("too many new connections", TOO_OFTEN);
+  }
   const excess = excessOfUser(live.filter(isUsers), own, device);
   const outcome = await terminateAll(endpointId, excess, deadline);
   if (outcome.errors.length > 0) return failed("older connections could not be terminated", NOT_TERMINATED, outcome);
@@ -365,6 +373,12 @@ export function toConnection(row: ClientVpnConnection): Connection {
 
 /** EC2 lists a connection for an hour after its end. One with any other status, or none, may still be connected. */
 export const hasEnded = ({ status }: { status: string }) => status === "terminating" || status === "terminated";
+
+/** EC2's clock may be ahead of Lambda's, and it gives no time of its own: a row's `Timestamp` stays as it ends. */
+function isNew(one: Connection): boolean {
+  const age = Math.abs(Date.now() - Date.parse(`${one.establishedAt}Z`));
+  return age <= (hasEnded(one) ? NEW_MS.ended : NEW_MS.live);
+}
 
 /** Within a second the id decides, so that logins and sweeps do the same each time. */
 const newestFirst = (a: Connection, b: Connection) => order(b.establishedAt, a.establishedAt) || order(a.id, b.id);

@@ -64,7 +64,7 @@ test("a sweep ends the dead connection of the device that came back, not the liv
 });
 
 describe("devices of one user that push each other out", () => {
-  function addRecent(count: number, secondsAgo = 30, fields = {}) {
+  function addNew(count: number, secondsAgo = 3, fields = {}) {
     // All but the last have been ended by the next one.
     return Array.from({ length: count }, (_, i) =>
       addConnection(secondsAgo, { status: i === count - 1 ? "active" : "terminated", ...fields }),
@@ -72,45 +72,68 @@ describe("devices of one user that push each other out", () => {
   }
 
   test.each([
-    ["1", 21],
-    ["3", 23],
-  ])("are denied with a limit of %s when EC2 lists %d within a minute, and nobody is ended", async (limit, count) => {
-    const rows = addRecent(count);
+    ["1", 7],
+    ["3", 9],
+  ])("are denied with a limit of %s when EC2 lists %d within seconds, and nobody is ended", async (limit, count) => {
+    const rows = addNew(count);
     const { response, entry, level } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: limit });
     expect(response.allow).toBe(false);
-    expect(response["error-msg-on-denied-connection"]).toMatch(/connect too often.*try again in a minute/);
+    expect(response["error-msg-on-denied-connection"]).toMatch(/connects too often.*try again.*somebody else may have/);
     expect(callsTo(ec2)).toStrictEqual(["Describe"]);
     expect(rows.at(-1)?.status).toBe("active");
     expect(level).toBe("error");
-    expect(entry).toMatchObject({ reason: "too many connections within a minute", errors: [] });
+    expect(entry).toMatchObject({ reason: "too many new connections", errors: [] });
   });
 
   test.each([
-    ["1", 20],
-    ["3", 22],
+    ["1", 6],
+    ["3", 8],
   ])("are let in with a limit of %s when there are %d, and the older one is ended", async (limit, count) => {
-    const rows = addRecent(count);
-    const live = Array.from({ length: Number(limit) - 1 }, () => addConnection(10, { username: "alice" }));
-    for (const row of live) row.establishedAt = new Date(Date.now() - 90_000);
+    const rows = addNew(count);
+    const live = Array.from({ length: Number(limit) - 1 }, () => addConnection(90));
     const { response, entry } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: limit });
     expect(response).toStrictEqual(ALLOWED);
     expect(entry.terminated).toHaveLength(1);
     expect(statuses([...rows, ...live]).filter((status) => status === "active")).toHaveLength(Number(limit) - 1);
   });
 
-  test.each<[string, number, number, object]>([
-    ["were established before", 60, 90, {}],
-    ["are of another time, as a clock is wrong", 60, -3_600, {}],
-    ["are another user's", 60, 30, { username: "bob" }],
-    ["have no time", 60, 30, { establishedAt: "-" }],
-  ])("do not count where they %s", async (_, count, secondsAgo, fields) => {
-    addRecent(count, secondsAgo, fields);
+  test.each<[string, number, object]>([
+    ["ended, and began more than 10 s ago", 12, { status: "terminated" }],
+    ["began more than a minute ago", 62, { status: "active" }],
+    ["are of another time, as a clock is wrong", -3_600, {}],
+    ["are another user's", 3, { username: "bob" }],
+    ["have no time", 3, { establishedAt: "-" }],
+  ])("do not count where they %s", async (_, secondsAgo, fields) => {
+    addNew(30, secondsAgo, fields);
     const { response } = await askHandlerWith({});
     expect(response).toStrictEqual(ALLOWED);
   });
 
+  test("count for a minute where they are live, as they are when all connected in one moment", async () => {
+    const rows = addNew(7, 50, { status: "active" });
+    const { response } = await askHandlerWith({});
+    expect(response.allow).toBe(false);
+    expect(new Set(statuses(rows))).toStrictEqual(new Set(["active"]));
+  });
+
+  test("count where EC2's clock is some seconds ahead", async () => {
+    addNew(7, -3);
+    expect((await askHandlerWith({})).response.allow).toBe(false);
+  });
+
+  test.each([
+    ["a person whose network drops every 2 s", [2, 4, 6, 8, 10], "active"],
+    ["two devices that come back 2 s after they were pushed out", [2, 4, 6, 8, 10], "terminated"],
+    ["the owner 11 s after a thief's thirty attempts", Array.from({ length: 30 }, () => 11), "active"],
+  ])("are let in where they are %s", async (_, secondsAgo, lastStatus) => {
+    const rows = secondsAgo.map((ago, i) => addConnection(ago, { status: i === 0 ? lastStatus : "terminated" }));
+    const { response } = await askHandlerWith({});
+    expect(response).toStrictEqual(ALLOWED);
+    expect(new Set(statuses(rows))).toStrictEqual(new Set(["terminated"]));
+  });
+
   test("count by the name that is compared", async () => {
-    addRecent(21, 30, { commonName: "laptop", username: "" });
+    addNew(7, 3, { commonName: "laptop", username: "" });
     const event = connectEvent({ username: "", "common-name": "laptop" });
     const { response } = await askHandlerWith({ IDENTITY: "common-name" }, event);
     expect(response.allow).toBe(false);
@@ -119,29 +142,29 @@ describe("devices of one user that push each other out", () => {
   });
 
   test("count for nobody whose name may not be theirs: EC2 names no user of what a filter for * gives", async () => {
-    addRecent(60, 30, { username: undefined, filterUsername: "bob", status: "terminated" });
+    addNew(60, 3, { username: undefined, filterUsername: "bob", status: "terminated" });
     const { response } = await askHandlerWith({}, connectEvent({ username: "*" }));
     expect(response).toStrictEqual(ALLOWED);
   });
 
   test("are denied with ON_FAILURE=allow too: nothing has failed", async () => {
-    addRecent(21);
+    addNew(7);
     expect((await askHandlerWith({ ON_FAILURE: "allow" })).response.allow).toBe(false);
   });
 
   test("are let in by a dry run, which says what the answer would have been, at level error", async () => {
-    addRecent(21);
+    addNew(7);
     const { response, entry, level } = await askHandlerWith({ DRY_RUN: "true" });
     expect(response).toStrictEqual(ALLOWED);
     expect(level).toBe("error");
     expect(entry).toMatchObject({
-      reason: "dry run: too many connections within a minute",
+      reason: "dry run: too many new connections",
       dryRun: { decision: "deny", terminated: [] },
     });
   });
 
   test("are let in when the user is exempt", async () => {
-    addRecent(60);
+    addNew(60);
     expect((await askHandlerWith({ EXEMPT_USERS: "alice" })).response).toStrictEqual(ALLOWED);
   });
 });

@@ -19,7 +19,7 @@ export interface LoginCase extends Weather {
   /** The certificate's name in the request, where users go by their user names. */
   device: string | undefined;
   connections: Row[];
-  /** So many more of the user's rows that this many are beyond what a minute may have, and one of another's. */
+  /** So many more of the user's rows that this many are beyond what may be new, and one of another's. */
   crowd: { beyond: number; row: Row } | undefined;
 }
 
@@ -143,7 +143,7 @@ function inAnyWeather<T>(what: fc.Arbitrary<T>): fc.Arbitrary<Weather & T> {
   return fc.tuple(aWeather, what).map(([weather, rest]) => ({ ...weather, ...rest }));
 }
 
-// What is near a minute ago gets older while the case lasts, and what is not stays within it.
+// What is near a limit of time ago gets older while the case lasts, and what is not stays within it.
 const aTime: fc.Arbitrary<Time> = fc.constantFrom<Time>(63, 63, 63, 62, 62, 62, 61, 61, 20, 20, 1, "-", "");
 
 const aStatus = fc.constantFrom("active", "active", "active", "failed-to-terminate", "terminating", "terminated");
@@ -166,7 +166,7 @@ const aRow = {
   time: aTime,
 };
 
-const aRecentRow = fc.record({ ...aRow, owner: fc.constant("the user" as const), time: fc.constantFrom(20, 1) });
+const aNewRow = fc.record({ ...aRow, owner: fc.constant("the user" as const), time: fc.constant(1) });
 
 const aLogin = fc.record({
   name: fc.oneof(fc.constantFrom(...USERNAMES), fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })),
@@ -174,7 +174,7 @@ const aLogin = fc.record({
   connections: fc.array(fc.record(aRow), { maxLength: 14, size: "max" }),
   crowd: fc.oneof(
     { arbitrary: fc.constant(undefined), weight: 3 },
-    { arbitrary: fc.record({ beyond: fc.constantFrom(-1, -1, 0, 0, 1), row: aRecentRow }), weight: 1 },
+    { arbitrary: fc.record({ beyond: fc.constantFrom(-1, -1, 0, 0, 1), row: aNewRow }), weight: 1 },
   ),
 });
 

@@ -43,7 +43,7 @@ export interface SeenLogin extends Timed {
   due: Connection[];
   /** The answer, where it needs no look at EC2. */
   unasked: boolean | undefined;
-  /** Whether a user who is looked up has too many connections of the last minute. */
+  /** Whether a user who is looked up has too many new connections. */
   isTooOften: boolean;
   /** Whether a row without a name may be anybody's, so that it is not known who is connected. */
   isUnsure: boolean;
@@ -96,7 +96,7 @@ const RULES: Rules<SeenLogin> = {
   },
 
   "whoever connects too often is told so, and nobody else is"({ isFair, played, isUnsure, isTooOften, measured }) {
-    const isSaid = /minute/.test(checkUsualAnswer(measured).reason);
+    const isSaid = /too many/.test(checkUsualAnswer(measured).reason);
     assert.ok(isTooOften || !isSaid);
     if (isFair) assert.equal(isSaid, isTooOften && !isUnsure && refusals(played).ofLookUp === 0);
   },
@@ -127,16 +127,19 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
   // Of the new connection, there is one row at most.
   const rows = oneCase.connections.filter((row, i, all) => !isOwn(row) || i === all.findIndex(isOwn)).map(add);
   const own = rows.find(isOwn)?.row;
-  const tooMany = limit + 20;
-  const minuteAgo = secondOf({ establishedAt: toEstablishedAt(60) });
+  const tooMany = limit + 6;
+  const [minuteAgo, tenSecondsAgo] = [60, 10].map((ago) => secondOf({ establishedAt: toEstablishedAt(ago) }));
+  const isEndTold = !hasInLookUp(oneCase, "without status", "odd-statuses");
+  const isEnded = ({ status }: Connection) => isEndTold && /^terminat(ing|ed)$/.test(status);
+  const isNew = (row: Connection) => secondOf(row) >= Number(isEnded(row) ? tenSecondsAgo : minuteAgo);
   const isCounted = ({ owner, row }: SeenLogin["rows"][number]) =>
     owner === "the user, unnamed" ? !mayBeAnybodys(row) : owner === "the user" || row === own;
-  const recent = () => rows.filter((one) => isCounted(one) && secondOf(one.row) >= minuteAgo);
-  while (crowd && recent().length < tooMany + crowd.beyond) rows.push(add(crowd.row));
+  const newOnes = () => rows.filter((one) => isCounted(one) && isNew(one.row));
+  while (crowd && newOnes().length < tooMany + crowd.beyond) rows.push(add(crowd.row));
   if (crowd) rows.push(add({ ...crowd.row, owner: "another" }));
 
   const unasked = exempt.includes(name) || (isName(name) ? undefined : identity === "username");
-  const isTooOften = unasked === undefined && recent().length >= tooMany;
+  const isTooOften = unasked === undefined && newOnes().length >= tooMany;
   const isUnsure = rows.some(({ owner, row }) => owner.endsWith("unnamed") && isLive(row) && mayBeAnybodys(row));
   const isNewerThanOwn = (row: Connection) =>
     own !== undefined && secondOf(own) >= 0 && row !== own && isNewer(row, own);
@@ -146,8 +149,8 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
   count(tally, `login: ${weatherWord(oneCase, due)}`);
   if (unasked !== undefined) count(tally, exempt.includes(name) ? "login: an exempt user" : "login: without a name");
   else if (isUnsure) count(tally, "login: a row may be anybody's");
-  else if (isTooOften) count(tally, "login: too many within a minute");
-  else if (recent().length === tooMany - 1) count(tally, "login: almost too many within a minute");
+  else if (isTooOften) count(tally, "login: too many new ones");
+  else if (newOnes().length === tooMany - 1) count(tally, "login: almost too many new ones");
   if (due.some((row) => !dueOf(() => false).includes(row))) count(tally, "login: the device makes a difference");
   if (rows.some(({ row }) => isNewerThanOwn(row))) count(tally, "login: a newer connection is listed");
   const [username, commonName] = identity === "username" ? [name, device] : ["somebody", name];

@@ -5,7 +5,9 @@
  * Who is over the limit and who would go is the handler's decision: the options become its settings, and then it is loaded.
  */
 
-import { parseArgs } from "node:util";
+import { realpathSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs, stripVTControlCharacters, styleText } from "node:util";
 import type {
   ClientVpnConnection,
   ClientVpnEndpoint,
@@ -57,8 +59,22 @@ interface Report {
 /** Returns what is shown in the place of a name, an id or an ARN: with --redact, the same number for the same key. */
 type Shown = (kind: string, text: string, key?: string) => string;
 
-/** A sentence or two for whoever runs this. */
-class Fault extends Error {}
+/** Where the command writes: a stream of Node's, or what stands for one. */
+export interface Output {
+  write(text: string): unknown;
+  /** Whether it is a terminal. */
+  isTTY?: boolean;
+}
+
+/** A sentence or two for whoever runs this, and the exit status. */
+class Fault extends Error {
+  constructor(
+    message: string,
+    readonly status = 1,
+  ) {
+    super(message);
+  }
+}
 
 // From source, npm runs it; the built file runs by itself.
 const COMMAND = process.argv[1]?.endsWith(".ts") ? "npm run preview --" : "node preview.mjs";
@@ -92,52 +108,62 @@ const SIGN_IN: Record<string, string> = {
   "federated-authentication": "SAML",
 };
 
-async function main(): Promise<void> {
-  const options = readOptions();
-  if (options === undefined) {
-    process.stdout.write(HELP);
-    return;
-  }
+/**
+ * Runs the command once. The environment is the process's: the SDK and the handler read it there, and the handler's settings
+ * are written into it. The handler reads them when it is loaded, so a second run needs it anew.
+ *
+ * @param args what follows the command's name
+ * @returns the exit status: 0, 1 for a fault, 2 for wrong use
+ */
+export async function run(args: string[], stdout: Output, stderr: Output): Promise<number> {
   try {
-    const { report, region } = await look(options);
-    process.stdout.write(options.json ? asJson(report) : asText(report, region));
+    const options = readOptions(args);
+    if (options === undefined) {
+      stdout.write(HELP);
+      return 0;
+    }
+    const { report, region } = await look(options, stderr);
+    const text = options.json ? asJson(report) : asText(report, region);
+    stdout.write(stdout.isTTY && !process.env.NO_COLOR ? text : stripVTControlCharacters(text));
+    return 0;
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    process.exitCode = 1;
+    stderr.write(`${error.message}\n`);
+    return error.status;
   }
 }
 
-/** Returns undefined where help is asked for. Wrong use ends the command. */
-function readOptions(): Options | undefined {
-  const { values, positionals } = parsed();
+/** Returns undefined where help is asked for. */
+function readOptions(args: string[]): Options | undefined {
+  const { values, positionals } = parsed(args);
   if (values.help) return undefined;
   const { region, max, identity, exempt, redact } = values;
   const [endpointId = "", ...more] = positionals;
   const wrong = (what: string, expected: string, got: string) =>
-    endUsage(`${what}: expected ${expected}${redact ? "" : `, got "${visible(got)}"`}`);
-  if (positionals.length === 0) endUsage("ENDPOINT_ID is missing");
-  if (more.length > 0) endUsage(`expected one ENDPOINT_ID, got ${positionals.length}`);
+    wrongUse(`${what}: expected ${expected}${redact ? "" : `, got "${visible(got)}"`}`);
+  if (positionals.length === 0) throw wrongUse("ENDPOINT_ID is missing");
+  if (more.length > 0) throw wrongUse(`expected one ENDPOINT_ID, got ${positionals.length}`);
   if (!/^cvpn-endpoint-[0-9a-f]{17}$/.test(endpointId)) {
-    wrong("ENDPOINT_ID", "an id such as cvpn-endpoint-0123456789abcdef0", endpointId);
+    throw wrong("ENDPOINT_ID", "an id such as cvpn-endpoint-0123456789abcdef0", endpointId);
   }
   if (region !== undefined && !/^[a-z]+(-[a-z]+)+-\d+$/.test(region)) {
-    wrong("--region", "a Region such as eu-central-1", region);
+    throw wrong("--region", "a Region such as eu-central-1", region);
   }
-  if (!/^[1-9]\d*$/.test(max)) wrong("--max", "an integer from 1", max);
+  if (!/^[1-9]\d*$/.test(max)) throw wrong("--max", "an integer from 1", max);
   if (identity !== undefined && identity !== "username" && identity !== "common-name") {
-    wrong("--identity", "username or common-name", identity);
+    throw wrong("--identity", "username or common-name", identity);
   }
   if (exempt.trim() !== "" && exempt.split(",").some((name) => name.trim() === "")) {
-    wrong("--exempt", "names between commas", exempt);
+    throw wrong("--exempt", "names between commas", exempt);
   }
   const ignoreCase = values["ignore-case"];
   return { endpointId, region, max, identity, ignoreCase, exempt: exempt.trim(), json: values.json, redact };
 }
 
-function parsed() {
+function parsed(args: string[]) {
   try {
     return parseArgs({
+      args,
       allowPositionals: true,
       options: {
         region: { type: "string" },
@@ -153,25 +179,22 @@ function parsed() {
   } catch (error) {
     // After its first sentence, Node explains how to give what looks like an option.
     const [sentence = ""] = String(error instanceof Error ? error.message : error).split(/\.\s/);
-    endUsage(visible(sentence.replace(/\.$/, "")));
+    throw wrongUse(visible(sentence.replace(/\.$/, "")));
   }
 }
 
-function endUsage(line: string): never {
-  process.stderr.write(`${line}\n${USAGE}\n`);
-  process.exit(2);
-}
+const wrongUse = (line: string) => new Fault(`${line}\n${USAGE}`, 2);
 
 /** Reads what EC2 has of the endpoint, has the handler decide, and says what follows. */
-async function look(options: Options): Promise<{ report: Report; region: string }> {
+async function look(options: Options, stderr: Output): Promise<{ report: Report; region: string }> {
   const shown = options.redact ? redacted() : (_kind: string, text: string) => text;
-  const { endpoint, rows, region } = await read(options, shown);
+  const { endpoint, rows, region } = await read(options, shown, stderr);
   const parameters = parametersFor(endpoint, options);
   const handler = await loadHandler(parameters);
   return { report: reportOn(endpoint, rows, parameters, handler, shown), region };
 }
 
-async function read({ endpointId, region: given, redact }: Options, shown: Shown) {
+async function read({ endpointId, region: given, redact }: Options, shown: Shown, stderr: Output) {
   // It would be in the way: this runs on Node 20 as on any later one.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
   // Loaded here, as it takes a moment: help and wrong use are answered before.
@@ -190,7 +213,7 @@ async function read({ endpointId, region: given, redact }: Options, shown: Shown
     action = "DescribeClientVpnConnections";
     const input = { ClientVpnEndpointId: endpointId };
     const pages = sdk.paginateDescribeClientVpnConnections({ client, pageSize: 1_000 }, input);
-    return { endpoint, rows: await readRows(pages), region };
+    return { endpoint, rows: await readRows(pages, stderr), region };
   } catch (error) {
     throw new Fault(faultOf(error, action, shown("endpoint", endpointId), region, redact));
   } finally {
@@ -201,7 +224,9 @@ async function read({ endpointId, region: given, redact }: Options, shown: Shown
 /** Reads all rows, each connection once, those that ended within the last hour included. */
 async function readRows(
   pages: AsyncIterable<DescribeClientVpnConnectionsCommandOutput>,
+  stderr: Output,
 ): Promise<ClientVpnConnection[]> {
+  const showProgress = (text: string) => stderr.isTTY && stderr.write(`\r\x1b[K${text}`);
   const rows = new Map<string, ClientVpnConnection>();
   const tokens = new Set<string>();
   try {
@@ -218,10 +243,6 @@ async function readRows(
     if (tokens.size > 0) showProgress("");
   }
   return [...rows.values()];
-}
-
-function showProgress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
 function parametersFor(endpoint: ClientVpnEndpoint, options: Options): Report["parameters"] {
@@ -546,15 +567,15 @@ function noteLines({ notes }: Report): string[] {
   const lines = notes.flatMap(({ level, text }) => {
     const label = `  ${level.padEnd(9)}`;
     const [first = "", ...rest] = wrapped(visible(text), WIDTH - label.length);
-    const start = level === "problem" ? colored(31, label) : label;
+    const start = level === "problem" ? styled("red", label) : label;
     return [start + first, ...rest.map((line) => " ".repeat(label.length) + line)];
   });
   return [...heading("What to do"), ...lines];
 }
 
-const colored = (code: number, text: string) =>
-  process.stdout.isTTY && !process.env.NO_COLOR ? `\x1b[${code}m${text}\x1b[0m` : text;
-const bold = (text: string) => colored(1, visible(text));
+/** Where the text goes decides what becomes of it: run() takes the styles out again. */
+const styled = (style: "bold" | "red", text: string) => styleText(style, text, { validateStream: false });
+const bold = (text: string) => styled("bold", visible(text));
 const heading = (text: string) => ["", bold(text)];
 
 /** Aligns cells, with some columns to the right. */
@@ -580,15 +601,11 @@ const some = (texts: string[], most: number) =>
 const short = (name: string) =>
   visible(name).length > MOST.name ? `${visible(name).slice(0, MOST.name - 3)}...` : visible(name);
 
-function wrapped(text: string, width: number): string[] {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1) ?? "";
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
-}
+/** Breaks a text at spaces. A word that is longer than a line has one of its own. */
+const wrapped = (text: string, width: number): string[] =>
+  text.match(new RegExp(`\\S.{0,${width - 1}}(?= |$)|\\S+`, "g")) ?? [];
 
-await main();
+// The tests import it instead.
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  process.exitCode = await run(process.argv.slice(2), process.stdout, process.stderr);
+}

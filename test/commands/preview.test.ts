@@ -313,11 +313,13 @@ test("reads 2,300 rows in three pages, and tells a terminal how far it is", asyn
 describe("on a terminal", () => {
   test("there is colour, unless NO_COLOR is set", async () => {
     const colored = await preview([ENDPOINT_ID], {}, { isTerminal: true });
-    expect(colored.stdout).toContain("\x1b[1mNames\x1b[0m: ");
-    expect(colored.stdout).toContain("\x1b[31m  problem  \x1b[0mNobody is connected");
+    expect(colored.stdout).toContain("\x1b[1mNames\x1b[22m: ");
+    expect(colored.stdout).toContain("\x1b[31m  problem  \x1b[39mNobody is connected");
     const plain = await preview([ENDPOINT_ID], { NO_COLOR: "1" }, { isTerminal: true });
     expect(plain.stdout).toBe(await shown());
     expect(plain.stdout).not.toContain("\x1b");
+    const built = await preview([ENDPOINT_ID], {}, { from: "built", isTerminal: true });
+    expect(built.stdout).toBe(colored.stdout);
   });
 
   test("no name does what a terminal obeys", async () => {

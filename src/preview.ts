@@ -13,6 +13,7 @@ import type {
   ClientVpnEndpoint,
   DescribeClientVpnConnectionsCommandOutput,
 } from "@aws-sdk/client-ec2";
+import { endWithOutput } from "./output.mjs";
 
 type Handler = typeof import("./handler.ts");
 type Connection = ReturnType<Handler["toConnection"]>;
@@ -607,5 +608,6 @@ const wrapped = (text: string, width: number): string[] =>
 
 // The tests import it instead.
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  endWithOutput();
   process.exitCode = await run(process.argv.slice(2), process.stdout, process.stderr);
 }

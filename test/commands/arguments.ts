@@ -1,6 +1,7 @@
 /** What the commands share to read their arguments. Each has one table of options, for parseArgs and for its help. */
 
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import { endWithOutput } from "../../src/output.mjs";
 
 interface Option {
   type: "string" | "boolean";
@@ -23,6 +24,7 @@ let usage = "";
 
 /** Returns what parseArgs makes of the arguments. Ends the command where they ask for help, or are not what it takes. */
 export function readArguments<const T extends Command>(command: T): ReturnType<typeof parseArgs<T>> {
+  endWithOutput();
   usage = `usage: ${command.usage}`;
   if (process.argv.slice(2).includes("--help")) {
     console.log(helpOf(command));

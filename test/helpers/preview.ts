@@ -9,7 +9,7 @@ import { TSX } from "./command.ts";
 import { DIST } from "./lambda.ts";
 
 const TERMINAL = "data:text/javascript,process.stdout.isTTY = process.stderr.isTTY = true";
-export const PREVIEW = fileURLToPath(new URL("../../src/preview.ts", import.meta.url));
+const SOURCE = fileURLToPath(new URL("../../src/preview.ts", import.meta.url));
 
 export interface Run {
   /** A process of its own, as npm runs it, or with the built file; by default, the test's own process. */
@@ -45,7 +45,7 @@ export function usePreview(env: () => Record<string, string>) {
     const defined = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
     if (from === undefined) return await runHere(args, defined, isTerminal);
     const imports = [...(from === "source" ? [TSX] : []), ...(isTerminal ? [TERMINAL] : [])];
-    const file = from === "source" ? PREVIEW : "preview.mjs";
+    const file = from === "source" ? SOURCE : "preview.mjs";
     const words = [...imports.flatMap((module) => ["--import", module]), file, ...args];
     return await new Promise((resolve) => {
       execFile(process.execPath, words, { cwd: folder, env: defined }, (error, stdout, stderr) =>

@@ -18,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import * as esbuild from "esbuild";
 import { zipSync } from "fflate";
+import { endWithOutput } from "./src/output.mjs";
 
 const ROOT = dirname(fileURLToPath(import.meta.url));
 export const HANDLER = join(ROOT, "src", "handler.ts");
@@ -339,23 +340,47 @@ async function main(folder, print) {
   print(`\nSHA-256 of function.zip in base64, as Lambda shows it (CodeSha256):\n${sha256}`);
 }
 
+const USAGE = "usage: npm run build [-- [folder] [--quiet]]; --help says more";
+const HELP = `usage: npm run build [-- [folder] [--quiet]]
+
+Builds all that a release has from src/: the handler with the AWS SDK inside (index.cjs, function.zip) and without
+(paste.mjs), the CloudFormation template (stack.yaml) and the preview (preview.mjs). The folder is dist/ by default.
+
+  --quiet  print nothing where all is well
+  --help   show this, and do nothing`;
+
 function readArguments() {
-  try {
-    const options = { quiet: { type: /** @type {const} */ ("boolean"), default: false } };
-    const { values, positionals } = parseArgs({ allowPositionals: true, options });
-    const [folder, ...more] = positionals;
-    if (more.length === 0) return { folder, quiet: values.quiet };
-  } catch {}
-  console.error("usage: npm run build [-- [folder] [--quiet]]");
-  process.exit(2);
+  const boolean = { type: /** @type {const} */ ("boolean"), default: false };
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { quiet: boolean, help: boolean } });
+  const [folder = join(ROOT, "dist"), ...more] = positionals;
+  if (more.length > 0 && !values.help) throw new Error(`Unexpected argument '${more[0]}': expected one folder`);
+  return { folder, ...values };
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  const { folder, quiet } = readArguments();
+/** Returns the exit status: 0, 1 where the build fails, 2 for wrong use. */
+async function runCommand() {
+  let options;
   try {
-    await main(resolve(folder ?? join(ROOT, "dist")), quiet ? () => {} : console.log);
+    options = readArguments();
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 1;
+    // After its first sentence, Node explains how to give what looks like an option.
+    console.error(`${messageOf(error).replace(/\. To specify a positional .*/s, "")}\n${USAGE}`);
+    return 2;
   }
+  try {
+    if (options.help) console.log(HELP);
+    else await main(resolve(options.folder), options.quiet ? () => {} : console.log);
+    return 0;
+  } catch (error) {
+    console.error(messageOf(error));
+    return 1;
+  }
+}
+
+/** @param {unknown} error */
+const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
+if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  endWithOutput();
+  process.exitCode = await runCommand();
 }

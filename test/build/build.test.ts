@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +14,7 @@ import { connectEvent } from "../helpers/events.ts";
 import { DIST } from "../helpers/lambda.ts";
 
 const ec2 = useEc2();
+const FILES = ["index.cjs", "function.zip", "paste.mjs", "stack.yaml", "preview.mjs"];
 const BUILD = fileURLToPath(new URL("../../build.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
 
@@ -29,7 +30,7 @@ describe("the build", () => {
   test("gives the same bytes again, in another time zone too, and prints their sizes and the zip's hash", () => {
     const printed = [build("west", "Pacific/Midway"), build("east", "Pacific/Kiritimati")];
     expect(printed[0]).toBe(printed[1]);
-    for (const name of ["index.cjs", "function.zip", "paste.mjs", "stack.yaml", "preview.mjs"]) {
+    for (const name of FILES) {
       const built = readFileSync(`${DIST}${name}`);
       expect(readFileSync(join(folder, "west", name)).equals(built), name).toBe(true);
       expect(readFileSync(join(folder, "east", name)).equals(built), name).toBe(true);
@@ -40,9 +41,35 @@ describe("the build", () => {
   });
 });
 
-test.each([[["--bogus"]], [["one", "two"]]])("the build says how it is used when it is given %j", (args) => {
+/** Runs the build where it is to write nothing. */
+function buildNothing(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [BUILD, ...args], { cwd: folder, encoding: "utf8" });
-  expect([status, stdout, stderr]).toStrictEqual([2, "", "usage: npm run build [-- [folder] [--quiet]]\n"]);
+  expect(existsSync(join(folder, "one"))).toBe(false);
+  return { status, stdout, stderr };
+}
+
+test.each([
+  [["--bogus", "one"], "Unknown option '--bogus'"],
+  [["one", "two"], "Unexpected argument 'two': expected one folder"],
+  [["one", "--quiet=yes"], "Option '--quiet' does not take an argument"],
+])("the build that is given %j says what is wrong, and how it is used", (args, says) => {
+  const usage = "usage: npm run build [-- [folder] [--quiet]]; --help says more";
+  expect(buildNothing(...args)).toStrictEqual({ status: 2, stdout: "", stderr: `${says}\n${usage}\n` });
+});
+
+test("the build has help, with every file and every option, and builds nothing for it", () => {
+  const { status, stdout, stderr } = buildNothing("one", "--quiet", "--help");
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  expect(stdout).toMatch(/^usage: npm run build \[-- \[folder\] \[--quiet\]\]\n/);
+  for (const name of FILES) expect(stdout).toContain(name);
+  expect(stdout.match(/^ {2}--\w+/gm)).toStrictEqual(["  --quiet", "  --help"]);
+});
+
+test("the build that cannot write says so in a sentence, and fails", () => {
+  writeFileSync(join(folder, "file"), "");
+  const { status, stdout, stderr } = buildNothing(join("file", "dist"));
+  expect([status, stdout]).toStrictEqual([1, ""]);
+  expect(stderr).toMatch(/^ENOTDIR: [^\n]*\n$/);
 });
 
 describe("the steps that make the bundle small", () => {

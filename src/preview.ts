@@ -43,6 +43,10 @@ interface Report {
     /** The log group; null: it is off. */
     connectionLog: string | null;
     sessionTimeoutHours: number | null;
+    /** Whether the session ends then; otherwise the client connects again by itself. */
+    disconnectOnSessionTimeout: boolean | null;
+    /** Who tells EC2 of a device's posture. */
+    trustProviders: string[];
   };
   connections: { active: number; withUsername: number; withCommonName: number };
   /** Names that may be one person's. */
@@ -301,16 +305,20 @@ function reportOn(
       wouldEnd: ended.map(({ id }) => shown("connection", id)),
     }));
 
-  const { Status, ConnectionLogOptions: log, ClientConnectOptions: connect, SessionTimeoutHours } = endpoint;
-  const arn = connect?.Enabled && connect.LambdaFunctionArn;
+  const { Status, ConnectionLogOptions: log, SessionTimeoutHours, DisconnectOnSessionTimeout } = endpoint;
+  const handlerOnIt = handlerOf(endpoint);
   const report = {
     endpoint: {
       id: shown("endpoint", parameters.EndpointId),
       status: Status?.Code ?? null,
       authentication: authenticationOf(endpoint),
-      handler: arn ? { arn: shown("handler", arn), status: connect.Status?.Code ?? null } : null,
+      handler: handlerOnIt && { ...handlerOnIt, arn: shown("handler", handlerOnIt.arn) },
       connectionLog: log?.Enabled ? shown("log group", log.CloudwatchLogGroup ?? "") : null,
       sessionTimeoutHours: SessionTimeoutHours ?? null,
+      disconnectOnSessionTimeout: DisconnectOnSessionTimeout ?? null,
+      trustProviders: (endpoint.DevicePostureOptions?.TrustProviders ?? []).flatMap(
+        (one) => one.TrustProviderType ?? [],
+      ),
     },
     connections: {
       active: active.length,
@@ -329,14 +337,20 @@ function reportOn(
   };
   const differOnlyInCase = spellings.some((group) => new Set(group.map(({ name }) => name.toLowerCase())).size === 1);
   const names = new Set(active.map(({ user }) => user));
-  const notes = notesOn(report, names.size === 1, differOnlyInCase);
-  if (!arn && connect?.Status?.Code === "applying") notes.unshift({ level: "problem", text: BEING_TURNED_OFF });
-  return { ...report, notes };
+  const canSweep = active.length === 0 || namedOf(report) > 0;
+  const problems = [...problemsOfEndpoint(endpoint, canSweep), ...problemsOfNames(report, names.size === 1)];
+  return {
+    ...report,
+    notes: [
+      ...problems.map((text): Note => ({ level: "problem", text })),
+      ...adviceOn(report, differOnlyInCase).map((text): Note => ({ level: "advice", text })),
+    ],
+  };
 }
 
-const BEING_TURNED_OFF =
-  "The client connect handler is being turned off, which can take up to four hours. Until this is applied, the endpoint " +
-  "may go on asking it: do not delete it.";
+function handlerOf({ ClientConnectOptions: { Enabled, LambdaFunctionArn: arn, Status } = {} }: ClientVpnEndpoint) {
+  return Enabled && arn ? { arn, status: Status?.Code ?? null } : null;
+}
 
 /** Groups names that are the same without letter case, `DOMAIN\` and `@domain`, and that the handler takes for several. */
 function spellingsOf(connections: Connection[]): Connection[][] {
@@ -366,24 +380,49 @@ function grouped<T>(items: T[], keyOf: (item: T) => string): Map<string, T[]> {
 // Node's own locale would sort differently on another machine.
 const alphabetically = (a: string, b: string) => a.localeCompare(b, "en") || Number(a > b) - Number(a < b);
 
-/** Says what to do before the stack is created: problems first. */
-function notesOn(report: Omit<Report, "notes">, isOneName: boolean, differOnlyInCase: boolean): Note[] {
-  const { endpoint, connections, spellings, users } = report;
+function problemsOfEndpoint(endpoint: ClientVpnEndpoint, canSweep: boolean): string[] {
+  const status = endpoint.Status?.Code ?? "in no known state";
+  const handler = handlerOf(endpoint);
   const problems: string[] = [];
-  const advice: string[] = [];
-
-  if (endpoint.status !== "available") problems.push(`The endpoint is ${endpoint.status ?? "in no known state"}.`);
-  if (endpoint.handler) {
+  if (status === "pending-associate") {
+    problems.push("The endpoint is pending-associate. Associate a subnet with it: without one, it lets nobody in.");
+  } else if (status !== "available") {
+    problems.push(`The endpoint is ${status}.`);
+  }
+  if (handler) {
     problems.push(
-      `A client connect handler is set (${endpoint.handler.status ?? "in no known state"}). If it is not this stack's, ` +
-        "turning this one on replaces it: " +
-        (connections.active > 0 && namedOf(report) === 0
-          ? "an endpoint has one, and without names the sweep cannot enforce alone."
-          : "leave out TurnOn, and let the sweep enforce alone."),
+      `A client connect handler is set (${handler.status ?? "in no known state"}). If it is not this stack's, turning ` +
+        "this one on replaces it: " +
+        (canSweep
+          ? "leave out TurnOn, and let the sweep enforce alone."
+          : "an endpoint has one, and without names the sweep cannot enforce alone."),
+    );
+  } else if (endpoint.ClientConnectOptions?.Status?.Code === "applying") {
+    problems.push(
+      "The client connect handler is being turned off, which can take up to four hours. Until this is applied, the " +
+        "endpoint may go on asking it: do not delete it.",
     );
   }
-  problems.push(...problemsOfNames(report, isOneName));
+  if (/:function:[^:]+:(?!\$LATEST$)[^:]+$/.test(handler?.arn ?? "")) {
+    problems.push(
+      "The handler's ARN ends with a version or an alias. A version keeps its own settings and code: LetEverybodyIn and " +
+        "updates of the stack change $LATEST alone, so the sweeps obey and the logins do not. Set the ARN that ends with " +
+        "the function's name.",
+    );
+  }
+  return problems;
+}
 
+function adviceOn(report: Omit<Report, "notes">, differOnlyInCase: boolean): string[] {
+  const { endpoint, spellings, users } = report;
+  const advice: string[] = [];
+  if (endpoint.trustProviders.length > 0) {
+    advice.push(
+      `The endpoint asks ${endpoint.trustProviders.join(" and ")} for device posture. An authorization policy may refuse ` +
+        "a login after the handler has ended the user's older session. Sweeps alone end nothing for a login that is " +
+        "refused: leave out TurnOn, and let them enforce.",
+    );
+  }
   const surplus = surplusOf(users);
   if (surplus > 0) {
     advice.push(
@@ -398,10 +437,7 @@ function notesOn(report: Omit<Report, "notes">, isOneName: boolean, differOnlyIn
   if (endpoint.connectionLog === null) {
     advice.push("The connection log is off. Turn it on: it tells why a login failed.");
   }
-  return [
-    ...problems.map((text): Note => ({ level: "problem", text })),
-    ...advice.map((text): Note => ({ level: "advice", text })),
-  ];
+  return advice;
 }
 
 function problemsOfNames(report: Omit<Report, "notes">, isOneName: boolean): string[] {
@@ -523,7 +559,9 @@ function asText(report: Report, region: string): string {
 }
 
 function endpointLines({ endpoint, connections, parameters }: Report, region: string): string[] {
-  const { handler, authentication, sessionTimeoutHours: hours } = endpoint;
+  const { handler, authentication, trustProviders, sessionTimeoutHours: hours } = endpoint;
+  const then = endpoint.disconnectOnSessionTimeout ? ", then disconnected" : ", then connected again by the client";
+  const timeOut = hours === null ? "unknown" : plural(hours, "hour");
   const { active, withUsername, withCommonName } = connections;
   const compared = parameters.Identity === "username" ? "user name" : "common name";
   return [
@@ -533,7 +571,8 @@ function endpointLines({ endpoint, connections, parameters }: Report, region: st
       ["  users sign in with", authentication.map((type) => SIGN_IN[type] ?? type).join(" and ") || "unknown"],
       ["  handler", handler ? `${handler.arn} (${handler.status ?? "unknown"})` : "none"],
       ["  connection log", endpoint.connectionLog ?? "off"],
-      ["  session time-out", hours === null ? "unknown" : plural(hours, "hour")],
+      ["  session time-out", endpoint.disconnectOnSessionTimeout === null ? timeOut : timeOut + then],
+      ...(trustProviders.length > 0 ? [["  device posture", trustProviders.join(" and ")]] : []),
     ]),
     "",
     `${bold("Names")}: ${plural(active, "active connection")}, ${count(withUsername)} with a user name, ` +

@@ -52,6 +52,7 @@ describe.each(["source", "built"] as const)("the preview, %s,", (from) => {
       authentication: ["directory-service-authentication", "certificate-authentication"],
       handler: { arn: HANDLER_ARN, status: "applied" },
       sessionTimeoutHours: 8,
+      disconnectOnSessionTimeout: false,
     };
     connectAll("alice", "alice", "bob", "alice", "alice", "ALICE", "carol", "bob");
     connect("bob", { status: "terminated", endedAt: new Date() });
@@ -62,7 +63,7 @@ describe.each(["source", "built"] as const)("the preview, %s,", (from) => {
   users sign in with  Active Directory and certificates
   handler             ${HANDLER_ARN} (applied)
   connection log      off
-  session time-out    8 hours
+  session time-out    8 hours, then connected again by the client
 
 Names: 8 active connections, 8 with a user name, 8 with a common name; the user name is compared
 
@@ -101,6 +102,8 @@ ExemptUsers= OnFailure=deny DryRun=true
         handler: { arn: HANDLER_ARN, status: "applying" },
         connectionLog: "/vpn",
         sessionTimeoutHours: 24,
+        disconnectOnSessionTimeout: true,
+        trustProviders: [],
       },
       connections: { active: 6, withUsername: 5, withCommonName: 5 },
       spellings: [["alice", "ALICE"]],
@@ -395,11 +398,58 @@ describe("what to do", () => {
     ]);
   });
 
-  test("nobody is connected, or the endpoint does not work", async () => {
+  test.each(["live", "42"])("a handler's ARN with an alias or a version: %s", async (qualifier) => {
+    ec2.endpoint = { ...ec2.endpoint, handler: { arn: `${HANDLER_ARN}:${qualifier}`, status: "applied" } };
+    connectAll("alice");
+    const problem = expect.stringMatching(
+      /ends with a version or an alias\. .* Set the ARN that ends with the function's/,
+    );
+    expect(await notes("problem")).toStrictEqual([expect.stringContaining("A client connect handler is set"), problem]);
+    expect(await notes("problem", "--redact")).toContainEqual(problem);
+  });
+
+  test("no word of an alias where the ARN has none, or names $LATEST", async () => {
+    connectAll("alice");
+    for (const arn of [HANDLER_ARN, `${HANDLER_ARN}:$LATEST`]) {
+      ec2.endpoint = { ...ec2.endpoint, handler: { arn, status: "applied" } };
+      expect(await notes("problem")).toHaveLength(1);
+    }
+  });
+
+  test("device posture, by which a login may be refused after the older session has ended", async () => {
+    ec2.endpoint = { ...ec2.endpoint, connectionLog: "/vpn", trustProviders: ["jamf", "crowdstrike"] };
+    connectAll("alice");
+    const { endpoint, notes } = await report();
+    expect(endpoint.trustProviders).toStrictEqual(["jamf", "crowdstrike"]);
+    expect(notes).toStrictEqual([
+      { level: "advice", text: expect.stringContaining("may refuse a login after the handler") },
+    ]);
+    expect(notes[0].text).toContain("Sweeps alone");
+    expect(await shown()).toContain("\n  device posture      jamf and crowdstrike\n");
+    expect(JSON.stringify(await report("--redact"))).toContain("jamf and crowdstrike");
+  });
+
+  test.each([
+    [true, "24 hours, then disconnected\n"],
+    [false, "24 hours, then connected again by the client\n"],
+    [undefined, "24 hours\n"],
+  ])("the end of a session: %s", async (disconnectOnSessionTimeout, says) => {
+    ec2.endpoint = { ...ec2.endpoint, disconnectOnSessionTimeout };
+    expect((await report()).endpoint.disconnectOnSessionTimeout).toBe(disconnectOnSessionTimeout ?? null);
+    expect(await shown()).toContain(`\n  session time-out    ${says}`);
+  });
+
+  test.each(["pending", "deleting", "deleted"])("an endpoint that does not work: %s", async (status) => {
+    ec2.endpoint = { ...ec2.endpoint, status };
+    connectAll("alice");
+    expect(await notes("problem")).toStrictEqual([`The endpoint is ${status}.`]);
+  });
+
+  test("nobody is connected, or nobody can be", async () => {
     ec2.endpoint = { ...ec2.endpoint, status: "pending-associate" };
     connect("alice", { status: "terminated", endedAt: new Date() });
     expect(await notes("problem")).toStrictEqual([
-      "The endpoint is pending-associate.",
+      "The endpoint is pending-associate. Associate a subnet with it: without one, it lets nobody in.",
       "Nobody is connected, so there is nothing to look at. Look again while users are connected.",
     ]);
     expect(await shown()).toContain("\nOver the limit of 1: nobody\n");
@@ -422,6 +472,7 @@ describe("--redact", () => {
       handler: { arn: HANDLER_ARN, status: "applied" },
       connectionLog: "/vpn/secret-log",
       sessionTimeoutHours: 24,
+      disconnectOnSessionTimeout: true,
     };
     connectAll(
       "secret-alice",

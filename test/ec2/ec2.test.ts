@@ -204,7 +204,7 @@ describe("DescribeClientVpnEndpoints", () => {
     ]);
   });
 
-  test("gives the handler that is set, the connection log, and each kind of authentication", async () => {
+  test("gives the handler that is set, the connection log, device posture, and each kind of authentication", async () => {
     const arn = "arn:aws:lambda:eu-central-1:111122223333:function:AWSClientVPN-vpn-sessions";
     ec2.endpoint = {
       status: "pending-associate",
@@ -212,6 +212,8 @@ describe("DescribeClientVpnEndpoints", () => {
       handler: { arn, status: "applying" },
       connectionLog: "/vpn/<log>",
       sessionTimeoutHours: 8,
+      disconnectOnSessionTimeout: false,
+      trustProviders: ["jumpcloud"],
     };
     expect((await endpoints()).ClientVpnEndpoints).toMatchObject([
       {
@@ -229,6 +231,8 @@ describe("DescribeClientVpnEndpoints", () => {
         ConnectionLogOptions: { Enabled: true, CloudwatchLogGroup: "/vpn/<log>" },
         ClientConnectOptions: { Enabled: true, LambdaFunctionArn: arn, Status: { Code: "applying" } },
         SessionTimeoutHours: 8,
+        DisconnectOnSessionTimeout: false,
+        DevicePostureOptions: { TrustProviders: [{ TrustProviderType: "jumpcloud" }] },
       },
     ]);
   });

@@ -10,6 +10,10 @@ export interface Endpoint {
   /** The CloudWatch log group of the connection log; undefined: it is off. */
   connectionLog?: string;
   sessionTimeoutHours: number;
+  /** Undefined: EC2 does not say. */
+  disconnectOnSessionTimeout: boolean | undefined;
+  /** Of device posture: crowdstrike, jamf or jumpcloud. */
+  trustProviders?: string[];
 }
 
 /** What exists where a test says nothing else: users sign in with Active Directory, and nothing else is set. */
@@ -17,6 +21,7 @@ export const USUAL_ENDPOINT: Endpoint = {
   status: "available",
   authentication: ["directory-service-authentication"],
   sessionTimeoutHours: 24,
+  disconnectOnSessionTimeout: true,
 };
 
 /** What EC2 gives of each kind of authentication, beside its type. */
@@ -40,6 +45,8 @@ const AUTHENTICATION = {
 /** Returns an endpoint as an item of the list, with its elements as EC2's service model names them. */
 export function endpointToXml(id: string, endpoint: Endpoint): string {
   const { status, authentication, handler, connectionLog, sessionTimeoutHours } = endpoint;
+  const { disconnectOnSessionTimeout: disconnects, trustProviders } = endpoint;
+  const trustProviderSet = trustProviders?.map((type) => element("item", element("trustProviderType", type), "xml"));
   const authenticationOptions = authentication.map((type) =>
     element("item", element("type", type) + AUTHENTICATION[type], "xml"),
   );
@@ -74,7 +81,10 @@ export function endpointToXml(id: string, endpoint: Endpoint): string {
       element("connectionLogOptions", connectionLogOptions, "xml") +
       element("clientConnectOptions", clientConnectOptions, "xml") +
       element("sessionTimeoutHours", String(sessionTimeoutHours)) +
-      element("disconnectOnSessionTimeout", "true"),
+      (disconnects === undefined ? "" : element("disconnectOnSessionTimeout", String(disconnects))) +
+      (trustProviderSet
+        ? element("devicePostureOptions", element("trustProviderSet", trustProviderSet.join(""), "xml"), "xml")
+        : ""),
     "xml",
   );
 }

@@ -182,6 +182,8 @@ function parsed(args: string[]) {
       },
     });
   } catch (error) {
+    const isUnknown = Object(error).code === "ERR_PARSE_ARGS_UNKNOWN_OPTION";
+    if (isUnknown && args.includes("--redact")) throw wrongUse("Unknown option");
     // After its first sentence, Node explains how to give what looks like an option.
     const [sentence = ""] = String(error instanceof Error ? error.message : error).split(/\.\s/);
     throw wrongUse(visible(sentence.replace(/\.$/, "")));
@@ -205,7 +207,8 @@ async function read({ endpointId, region: given, redact }: Options, shown: Shown
   // Loaded here, as it takes a moment: help and wrong use are answered before.
   const sdk = await import("@aws-sdk/client-ec2");
   // Everything as the SDK does it, but a dead socket must not keep a person waiting.
-  const requestHandler = { connectionTimeout: 5_000, requestTimeout: 10_000, throwOnRequestTimeout: true };
+  const timeOuts = { connectionTimeout: 5_000, requestTimeout: 10_000, throwOnRequestTimeout: true };
+  const requestHandler = { ...timeOuts, httpsAgent: { proxyEnv: process.env } };
   const client = new sdk.EC2Client({ ...(given && { region: given }), requestHandler });
   let region = "";
   let action = "DescribeClientVpnEndpoints";
@@ -501,13 +504,27 @@ function faultOf(error: unknown, action: string, endpoint: string, region: strin
   const is = (pattern: RegExp) => pattern.test(code);
   const said = () => {
     // Names, ARNs and accounts are in the messages alone.
-    const text = redact ? code : `${code}: ${message}`;
+    const text = redact ? code : `${code}: ${message}`.replace(PASSWORD, "//");
     return `\nThe answer was ${visible(text).slice(0, MOST.message)}`;
   };
-  if (/Region is missing/.test(message)) {
+  const [, wrongRegion] = /^Region not accepted: region="(.*)" is/s.exec(message) ?? [];
+  if (/Region is missing/.test(message) || wrongRegion?.trim() === "") {
     return "No AWS Region is set. Name it with --region, or set AWS_REGION or the profile's region.";
   }
+  if (wrongRegion !== undefined) {
+    const what = redact ? "What is set as AWS Region" : `"${visible(wrongRegion).slice(0, MOST.message)}"`;
+    return `${what} is not the name of one. Name it with --region, or correct AWS_REGION or the profile's region.`;
+  }
   if (is(/^(Credentials|Token)ProviderError$/)) {
+    if (/multi-factor/.test(message)) {
+      return (
+        "Your profile asks for MFA, which the AWS CLI alone can do. Get a session of it, and try again with --region: " +
+        `eval "$(aws configure export-credentials --format env)"; unset AWS_PROFILE${said()}`
+      );
+    }
+    if (/using `?aws login|[\\/]login[\\/]cache[\\/]/.test(message)) {
+      return `Your AWS login has expired. Sign in again: aws login, with your profile.${said()}`;
+    }
     return /expired|sso/i.test(message)
       ? `Your AWS login has expired. Sign in again: aws sso login, with your profile.${said()}`
       : `There are no AWS credentials. Sign in (aws sso login, aws configure), or name a profile in AWS_PROFILE.${said()}`;
@@ -526,10 +543,29 @@ function faultOf(error: unknown, action: string, endpoint: string, region: strin
     return `There is no endpoint ${endpoint} in ${region}. Check the id, the Region (--region) and the account.`;
   }
   if (is(/Throttl|LimitExceeded/)) return `EC2 throttles ${action} in this account. Try again in a minute.${said()}`;
+  if (is(/SELF_SIGNED|^UNABLE_TO_|^CERT_UNTRUSTED$/)) {
+    return (
+      `Node.js does not know who signed the certificate that came for EC2 in ${region}: a firewall may read what is sent. ` +
+      `Name the file with its certificate (PEM) in NODE_EXTRA_CA_CERTS, or run this in CloudShell.${said()}`
+    );
+  }
   if (is(/^E[A-Z_]+$|Timeout/)) {
-    return `EC2 in ${region} cannot be reached. Check your connection, the proxy, and the Region.${said()}`;
+    return `EC2 in ${region} cannot be reached. ${proxyAdvice()}${said()}`;
   }
   return `EC2 did not answer ${action} as it should. Try again in a minute.${said()}`;
+}
+
+/** User and password in the URL of a proxy. */
+const PASSWORD = /\/\/[^/@\s]*@/g;
+
+function proxyAdvice(): string {
+  if (!process.env.HTTPS_PROXY && !process.env.https_proxy) {
+    return "Check your connection, the proxy (HTTPS_PROXY), and the Region.";
+  }
+  // With the option came what an agent takes as proxyEnv.
+  return process.allowedNodeEnvironmentFlags.has("--use-env-proxy")
+    ? "The proxy in HTTPS_PROXY was used, unless NO_PROXY names EC2. Check it, your connection, and the Region."
+    : `The proxy in HTTPS_PROXY was not used: Node.js ${process.version} cannot. Use Node.js 24, or run this in CloudShell.`;
 }
 
 /** What a terminal would obey, or not show, is written as the number of the character. */

@@ -1,9 +1,11 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { selfSigned } from "../ec2/certificate.ts";
 import { REFUSED, THROTTLED } from "../ec2/faults.ts";
-import { ENDPOINT_ID } from "../ec2/server.ts";
+import { ENDPOINT_ID, LoopbackEc2 } from "../ec2/server.ts";
 import { useEc2 } from "../helpers/built.ts";
 import { usePreview } from "../helpers/preview.ts";
 
@@ -61,6 +63,16 @@ describe("a fault is a sentence or two, and what AWS said", () => {
     );
   });
 
+  test.each(["", " "])("a Region that is empty: '%s'", async (AWS_REGION) => {
+    expect(await fault({ AWS_REGION })).toMatch(/^No AWS Region is set\. Name it with --region, [^\n]*\n$/);
+  });
+
+  test.each(["eu central-1", " eu-central-1"])("a Region that is none: '%s'", async (AWS_REGION) => {
+    const said = "is not the name of one. Name it with --region, or correct AWS_REGION or the profile's region.\n";
+    expect(await fault({ AWS_REGION })).toBe(`"${AWS_REGION}" ${said}`);
+    expect(await fault({ AWS_REGION }, "--redact")).toBe(`What is set as AWS Region ${said}`);
+  });
+
   test("no credentials", async () => {
     expect(await fault(NO_KEYS)).toMatch(/^There are no AWS credentials\. Sign in .*\n.*CredentialsProviderError/);
   });
@@ -77,6 +89,26 @@ describe("a fault is a sentence or two, and what AWS said", () => {
     const variables = { ...NO_KEYS, ...awsFiles(session + profile), AWS_PROFILE: "corp" };
     expect(await fault(variables)).toMatch(/^Your AWS login has expired\. Sign in again: aws sso login/);
     expect(await fault(variables, "--redact")).not.toMatch(/corp|1111/);
+  });
+
+  test("a login by aws login that has expired", async () => {
+    const files = awsFiles("[profile corp]\nlogin_session = arn:aws:iam::111122223333:user/alice\n");
+    const variables = { ...NO_KEYS, ...files, AWS_PROFILE: "corp" };
+    expect(await fault(variables)).toMatch(
+      /^Your AWS login has expired\. Sign in again: aws login, with your profile\.\n/,
+    );
+    expect(await fault(variables, "--redact")).not.toMatch(/corp|alice|1111/);
+  });
+
+  test("a profile that asks for MFA", async () => {
+    const role = "role_arn = arn:aws:iam::111122223333:role/reader\nsource_profile = own\n";
+    const config = `[profile corp]\n${role}mfa_serial = arn:aws:iam::111122223333:mfa/alice\n`;
+    const files = awsFiles(config, "[own]\naws_access_key_id = A\naws_secret_access_key = B\n");
+    const variables = { ...NO_KEYS, ...files, AWS_PROFILE: "corp" };
+    const said = await fault(variables);
+    expect(said).toMatch(/^Your profile asks for MFA, /);
+    expect(said).toContain('eval "$(aws configure export-credentials --format env)"; unset AWS_PROFILE\n');
+    expect(await fault(variables, "--redact")).not.toMatch(/corp|alice|1111/);
   });
 
   test("credentials that have expired", async () => {
@@ -117,6 +149,35 @@ describe("a fault is a sentence or two, and what AWS said", () => {
   test("EC2 cannot be reached", async () => {
     const unreachable = { AWS_ENDPOINT_URL_EC2: "http://127.0.0.1:1", AWS_MAX_ATTEMPTS: "1" };
     expect(await fault(unreachable)).toMatch(/^EC2 in eu-central-1 cannot be reached\. .*\n.*ECONNREFUSED/);
+  });
+
+  test("a proxy is set, and EC2 cannot be reached", async () => {
+    const asked: string[] = [];
+    const proxy = createServer().on("connect", ({ url = "" }, socket) => {
+      asked.push(url);
+      socket.end("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void proxy.close());
+    const HTTPS_PROXY = `http://alice:secret@127.0.0.1:${Object(proxy.address()).port}`;
+    const variables = { AWS_ENDPOINT_URL_EC2: "https://127.0.0.1:1", AWS_MAX_ATTEMPTS: "1", HTTPS_PROXY };
+    const said = await fault(variables);
+    expect(said).not.toMatch(/alice|secret/);
+    expect(said).toMatch(/^EC2 in eu-central-1 cannot be reached\. The proxy in HTTPS_PROXY was /);
+    // Node.js 24 can do it, 20 cannot, and 22 has learned it.
+    const isUsed = said.includes("was used");
+    expect(asked).toStrictEqual(isUsed ? ["127.0.0.1:1"] : []);
+    const [major = 0] = process.versions.node.split(".").map(Number);
+    if (major !== 22) expect(isUsed).toBe(major > 22);
+    if (!isUsed) expect(said).toContain("was not used: Node.js v");
+  });
+
+  test("a certificate of an authority that Node.js does not know", async () => {
+    const inspecting = await new LoopbackEc2(selfSigned()).start();
+    onTestFinished(() => inspecting.close());
+    const said = await fault({ AWS_ENDPOINT_URL_EC2: inspecting.url, AWS_MAX_ATTEMPTS: "1" });
+    expect(said).toMatch(/^Node\.js does not know who signed the certificate .*\n.*DEPTH_ZERO_SELF_SIGNED_CERT/);
+    for (const word of ["NODE_EXTRA_CA_CERTS", "CloudShell"]) expect(said).toContain(word);
   });
 
   test("EC2 throttles for too long", async () => {

@@ -160,6 +160,8 @@ test.each<[args: string, says: string]>([
   [`${ENDPOINT_ID} --identity email`, '--identity: expected username or common-name, got "email"'],
   [`${ENDPOINT_ID} --exempt a,,b`, '--exempt: expected names between commas, got "a,,b"'],
   [`${ENDPOINT_ID} --exempt a,,b --redact`, "--exempt: expected names between commas"],
+  [`${ENDPOINT_ID} --alice --redact`, "Unknown option"],
+  [`--redact --exmpt=alice ${ENDPOINT_ID}`, "Unknown option"],
 ])("calls nobody when it is used in a wrong way: %s", async (args, says) => {
   const { status, stdout, stderr } = await preview(args.split(" ").filter(Boolean));
   const usage = "usage: node preview.mjs ENDPOINT_ID [options]; --help lists them";

@@ -1,0 +1,213 @@
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test } from "vitest";
+import { HANDLER, STACK } from "../build.mjs";
+import { createStack, ONLY_WHAT_IS_NEEDED, propertiesOf, readTemplate } from "./build/cloudformation.ts";
+import { ENDPOINT_ID } from "./ec2/server.ts";
+import { ALLOWED } from "./helpers/answers.ts";
+import { BUILT, builtForTest, callsTo, statuses, useEc2 } from "./helpers/built.ts";
+import { runCommandWith } from "./helpers/command.ts";
+import { connectEvent } from "./helpers/events.ts";
+import { DIST } from "./helpers/lambda.ts";
+import { usePreview } from "./helpers/preview.ts";
+
+// What the three pages show and name is what there is.
+
+const ec2 = useEc2();
+const preview = usePreview(() => ec2.env);
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const PAGES = ["README.md", "src/README.md", "test/README.md"];
+const pages = PAGES.map((name) => readFileSync(join(ROOT, name), "utf8"));
+const [readme = "", reference = "", workshop = ""] = pages;
+const template = readTemplate(STACK);
+
+/** Returns a page's fenced blocks of a language. */
+function blocksOf(page: string, language: string): string[] {
+  return [...page.matchAll(new RegExp(`^ *\`\`\`${language}\\n([\\s\\S]*?)^ *\`\`\``, "gm"))].map(
+    ([, text = ""]) => text,
+  );
+}
+
+test("npm start shows what the workshop says it shows, whatever settings the environment has", () => {
+  const settings = { DRY_RUN: "true", MAX_CONNECTIONS_PER_USER: "none", IDENTITY: "common-name" };
+  const { status, stdout, stderr } = runCommandWith(settings, "demo");
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  expect(blocksOf(workshop, "text")[0]).toBe(`${stdout.trim()}\n`);
+});
+
+test("the preview shows what the README says it shows", async () => {
+  ec2.endpoint = { ...ec2.endpoint, connectionLog: "/vpn/connections", disconnectOnSessionTimeout: undefined };
+  const names = ["alice", "bob", "carol", "alice", "dave", "erin", "CORP\\bob", "alice", "Erin", "dave", "frank"];
+  for (const [i, username] of names.entries()) {
+    const connectionId = `cvpn-connection-0${(0x4e7e1b2f + i * 0xa7c3d5e).toString(16)}709c0de${i.toString(16)}`;
+    ec2.addConnection({ username, connectionId, establishedAt: new Date(Date.UTC(2026, 8, 1, 8, i)) });
+  }
+  const { status, stdout, stderr } = await preview([ENDPOINT_ID]);
+  expect([status, stderr]).toStrictEqual([0, ""]);
+  expect(blocksOf(readme, "text")[0]).toBe(stdout);
+});
+
+test("the reference has each setting of the handler, with its parameter and its default", () => {
+  const settings = [...readFileSync(HANDLER, "utf8").matchAll(/^ {2}([A-Z_]+): \{ byDefault: "([^"]*)"/gm)];
+  const rows = [...reference.matchAll(/^\| `([A-Z_]+)` \| `(\w+)` \|[^|]*\| `([^`]*)`/gm)];
+  expect(rows.map(([, name, , byDefault]) => [name, byDefault])).toStrictEqual(
+    settings.map(([, name, byDefault]) => [name, byDefault]),
+  );
+  const { Variables } = Object(template.Resources.Handler?.Properties.Environment);
+  expect(Object.fromEntries(rows.map(([, name, Ref]) => [name, { Ref }]))).toStrictEqual(Variables);
+});
+
+test("the policy to paste allows what the stack's role allows on the endpoint", () => {
+  const policy = blocksOf(reference, "json").find((block) => block.includes("Statement")) ?? "";
+  const stack = createStack(template, ONLY_WHAT_IS_NEEDED);
+  const [{ PolicyDocument }] = Object(propertiesOf(stack, "HandlerRole").Policies);
+  expect(JSON.parse(policy).Statement).toStrictEqual([
+    { ...PolicyDocument.Statement[0], Resource: "arn:aws:ec2:REGION:ACCOUNT:client-vpn-endpoint/ENDPOINT_ID" },
+  ]);
+});
+
+test.each(["username", "common-name"])(
+  "the test event is a request like Client VPN's, asks EC2, ends nobody and leaves no errors in the log: %s",
+  async (IDENTITY) => {
+    const older = ec2.addConnection({ commonName: "alice" });
+    const block = blocksOf(readme, "json").find((text) => text.includes("schema-version")) ?? "";
+    const event = JSON.parse(block.replace("ENDPOINT_ID", ENDPOINT_ID));
+    expect(Object.keys(event)).toStrictEqual(Object.keys(connectEvent()));
+    const lambda = await builtForTest({ ...ec2.env, IDENTITY, DRY_RUN: "true" });
+    const { response, log } = await lambda.invoke(event);
+    expect(response).toStrictEqual(ALLOWED);
+    expect(callsTo(ec2)).toStrictEqual(["Describe"]);
+    const [, reason = ""] = /The log entry has to have\s+`"reason": "([^"]*)"`/.exec(readme) ?? [];
+    expect(JSON.parse(String(log[0]?.message[0]))).toMatchObject({ reason, errors: [] });
+    expect(older.status).toBe("active");
+  },
+);
+
+test("the log entries have the fields that the reference names", async () => {
+  const named = (paragraph: string) => {
+    const start = reference.indexOf(paragraph);
+    expect(start, paragraph).toBeGreaterThan(0);
+    const text = reference.slice(start, reference.indexOf(". ", start));
+    return [...text.matchAll(/`(\w+)`/g)].map(([, field = ""]) => field);
+  };
+  ec2.addConnection();
+  const lambda = await builtForTest(ec2.env);
+  const entriesOf = ({ log }: { log: { message: unknown[] }[] }) =>
+    log.map(({ message }) => JSON.parse(String(message[0])));
+  const login = Object.keys(entriesOf(await lambda.invoke(connectEvent()))[0]);
+  for (const establishedAt of [new Date(1_700_000_000_000), new Date()]) ec2.addConnection({ establishedAt });
+  const [sweep, user] = entriesOf(await lambda.sweep({ sweep: ENDPOINT_ID })).map(Object.keys);
+  const inErrors = ["code", "message", "connectionId"];
+  expect(named("Each login has one entry").toSorted()).toStrictEqual(
+    [...login.filter((field) => !/^(notT|e)\w+Count$/.test(field)), ...inErrors].toSorted(),
+  );
+  expect(sweep).toStrictEqual(expect.arrayContaining(named("A sweep's entry has")));
+  expect(user).toStrictEqual(expect.arrayContaining(named("has an entry too")));
+});
+
+test("the reference has each reason that the handler gives, and no other", () => {
+  const source = readFileSync(HANDLER, "utf8");
+  const given = [...source.matchAll(/(?:allowed|denied|failed)\((?:[^"()]*\? )?"([^"]+)"(?: : "([^"]+)")?/g)];
+  const reasons = given.flatMap(([, one = "", other]) => (other === undefined ? [one] : [one, other]));
+  expect(reasons.length).toBeGreaterThan(5);
+  for (const reason of [...reasons, "an unexpected error", "no username to compare"]) {
+    expect(reference).toContain(`| \`${reason}\` |`);
+  }
+});
+
+test.each(BUILT)("the check of one's own denies first, and has dist/%s do the rest, sweeps too", async (file) => {
+  // Beside it, as the file to paste needs the SDK that is installed there.
+  const folder = mkdtempSync(`${DIST}own-check-`);
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  cpSync(`${DIST}${file}`, join(folder, file));
+  const [code = ""] = blocksOf(reference, "js");
+  expect(code).toContain('"./index.cjs"');
+  const index = join(folder, "index.mjs");
+  writeFileSync(index, code.replace("./index.cjs", `./${file}`));
+  const lambda = await builtForTest(ec2.env, index);
+
+  const older = [ec2.addConnection({ establishedAt: new Date(1_700_000_000_000) }), ec2.addConnection()];
+  const { response } = await lambda.invoke(connectEvent({ "aws-client-version": "4.9.1" }));
+  expect(response).toStrictEqual({
+    allow: false,
+    "error-msg-on-denied-connection": expect.stringContaining("update"),
+    "posture-compliance-statuses": ["client too old"],
+    "schema-version": "v3",
+  });
+  expect(callsTo(ec2)).toStrictEqual([]);
+  expect((await lambda.sweep({ sweep: ENDPOINT_ID })).response.terminated).toStrictEqual([older[0]?.connectionId]);
+  for (const version of ["5.2.0", "", undefined]) {
+    const allowed = await lambda.invoke(connectEvent({ "aws-client-version": version }));
+    expect(allowed.response).toStrictEqual(ALLOWED);
+  }
+  expect(statuses(older)).toStrictEqual(["terminated", "terminated"]);
+  expect((await lambda.invoke(null)).response.allow).toBe(false);
+});
+
+test("every link of the pages leads to a file or to a heading", () => {
+  const anchorsOf = (page: string) =>
+    [...page.replace(/^```[\s\S]*?^```/gm, "").matchAll(/^#+ (.+)$/gm)].map(([, text = ""]) =>
+      text
+        .toLowerCase()
+        .replace(/[^\w -]/g, "")
+        .replaceAll(" ", "-"),
+    );
+  const release = readFileSync(join(ROOT, ".github/workflows/release.yml"), "utf8");
+  for (const [i, page] of pages.entries()) {
+    const links = [...page.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = ""]) => link);
+    expect(links.length).toBeGreaterThan(1);
+    for (const link of links) {
+      const [path = "", anchor] = link.split("#");
+      if (path.includes("/releases/")) {
+        expect(link).toMatch(/^\.\.\/\.\.\/releases\/latest\/download\/[\w.]+$/);
+        expect(i).toBe(0); // From a folder, it would be one level more.
+        expect(release).toMatch(new RegExp(` ${path.split("/").at(-1)}\\b`));
+        continue;
+      }
+      const target = path === "" ? String(PAGES[i]) : normalize(join(dirname(String(PAGES[i])), path));
+      expect(existsSync(join(ROOT, target)), link).toBe(true);
+      if (anchor) expect(anchorsOf(readFileSync(join(ROOT, target), "utf8")), link).toContain(anchor);
+    }
+  }
+});
+
+test("the parameters, outputs, scripts and queries that the pages name are there", () => {
+  const all = pages.join("\n");
+  const named = [...all.matchAll(/(?<!--client-connect-options )\b([A-Z][A-Za-z]+)=\w/g)].map(([, name = ""]) => name);
+  expect(named).toContain("DryRun");
+  expect(Object.keys(template.Parameters)).toStrictEqual(
+    expect.arrayContaining(named.filter((name) => /[a-z]/.test(name))),
+  );
+  for (const name of Object.keys(template.Parameters)) expect(all).toContain(name);
+  for (const output of ["TurnOn", "TurnOff", "LetEverybodyIn", "TestAlarm", "WatchLog", "Version"]) {
+    expect(all).toContain(`\`${output}\``);
+    expect(template.Outputs).toHaveProperty(output);
+  }
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const run = [...all.matchAll(/npm run (?:--silent )?(\w+)/g)].map(([, script]) => script);
+  expect(Object.keys(scripts)).toStrictEqual(expect.arrayContaining(run));
+  const names = Object.values(template.Resources).map(({ Properties }) => JSON.stringify(Properties.Name ?? ""));
+  expect(names.join()).toContain("/Users whose connections push each other out");
+  expect(readme).toContain("*Users whose connections push each other out*");
+});
+
+test("the README's sum of the costs has each alarm, metric and rule of the stack at AWS's price, and adds up", () => {
+  const count = (type: string) => Object.values(template.Resources).filter(({ Type }) => Type === type).length;
+  const rows = [...readme.matchAll(/^\| (.+) \| (?:\*\*)?(\d+\.\d\d)(?:\*\*)? \| (?:\*\*)?(\d+\.\d\d)(?:\*\*)? \|$/gm)];
+  const costs = new Map(rows.map(([, what = "", small, large]) => [what, [Number(small), Number(large)]]));
+  const both = (dollars: number) => [dollars, dollars].map((one) => Number(one.toFixed(2)));
+  const alarms = count("AWS::CloudWatch::Alarm");
+  const metrics = count("AWS::Logs::MetricFilter");
+  expect(costs.get(`${alarms} alarms`)).toStrictEqual(both(alarms * 0.1));
+  expect(costs.get(`${metrics} metrics of the log`)).toStrictEqual(both(metrics * 0.3));
+  expect(costs.get("rule on takeovers")).toStrictEqual(both(count("AWS::CloudWatch::InsightRule") * 0.5));
+  const sums = ["**in all**", "without a topic and a dashboard"];
+  const parts = [...costs].filter(([what]) => !sums.includes(what));
+  const isOptional = (what: string) => /alarm|metric|rule|dashboard/.test(what);
+  for (const column of [0, 1]) {
+    const sum = (rows: typeof parts) => rows.reduce((total, [, cost]) => total + (cost[column] ?? 0), 0);
+    expect(costs.get("**in all**")?.[column]).toBeCloseTo(sum(parts));
+    expect(costs.get(String(sums[1]))?.[column]).toBeCloseTo(sum(parts.filter(([what]) => !isOptional(what))));
+  }
+});

@@ -36,3 +36,14 @@ export function useClock() {
     return done;
   };
 }
+
+/** An SDK that hears no signal and never settles: nothing but the handler itself can be on time then. */
+export const never = () => new Promise<never>(() => {});
+
+/** A context whose time goes by; without a number of ms, none. */
+export function contextOf(remaining: number | undefined) {
+  const startedAt = performance.now();
+  return remaining === undefined
+    ? undefined
+    : { getRemainingTimeInMillis: () => remaining - (performance.now() - startedAt) };
+}

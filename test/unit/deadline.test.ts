@@ -4,7 +4,7 @@ import { handler } from "../../src/handler.ts";
 import { THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
-import { useClock } from "../helpers/clock.ts";
+import { contextOf, never, useClock } from "../helpers/clock.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { row, useMocks } from "../helpers/mocked.ts";
 
@@ -14,18 +14,8 @@ const { ec2, info, error, listed, terminated } = useMocks();
 const timed = useClock();
 const TIMED_OUT = { code: "TimeoutError", message: "no answer from EC2 in time" };
 
-/** An SDK that hears no signal and never settles: nothing but the handler itself can be on time then. */
-const never = () => new Promise<never>(() => {});
 const later = <T>(ms: number, value: T) => new Promise<T>((resolve) => setTimeout(resolve, ms, value));
 const throttled = () => Promise.reject(Object.assign(new Error(THROTTLED.message), { name: THROTTLED.code }));
-
-/** A context whose time goes by; without a number of ms, none. */
-function contextOf(remaining: number | undefined) {
-  const startedAt = performance.now();
-  return remaining === undefined
-    ? undefined
-    : { getRemainingTimeInMillis: () => remaining - (performance.now() - startedAt) };
-}
 
 /** Returns the one log entry, beside those of a sweep's users. */
 function entryOf() {
@@ -163,42 +153,6 @@ describe("a sweep throws when its time is over", () => {
     expect(settled).toMatchObject({ status: "rejected", reason: { name: "IncompleteSweep" } });
     expect(terminated()).toStrictEqual([]);
     expect(entry).toMatchObject({ active: 2, terminated: [], notTerminated: [] });
-  });
-});
-
-describe("in a dry run", () => {
-  /** Loads the handler anew, as it reads its settings once. */
-  async function dryRun() {
-    vi.stubEnv("DRY_RUN", "true");
-    vi.resetModules();
-    return (await import("../../src/handler.ts")).handler;
-  }
-
-  test.each([
-    [undefined, 5_000],
-    [900_000, 5_000],
-    [30_000, 5_000],
-    [6_000, 5_000],
-    [3_000, 2_000],
-  ])(
-    "a login of %s ms is checked for %d ms at most, let in, and its log entry has the denial",
-    async (remaining, most) => {
-      const handler = await dryRun();
-      ec2.on(DescribeClientVpnConnectionsCommand).callsFake(never);
-      const { settled, ms } = await timed(() => handler(connectEvent(), contextOf(remaining)));
-      expect(settled).toMatchObject({ value: ALLOWED });
-      expect(ms).toBeGreaterThan(most - 100);
-      expect(ms).toBeLessThanOrEqual(most);
-      expect(entryOf()).toMatchObject({ decision: "allow", errors: [TIMED_OUT], dryRun: { decision: "deny" } });
-    },
-  );
-
-  test("a sweep has as much time as ever", async () => {
-    const handler = await dryRun();
-    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(throttled);
-    const { settled, ms } = await timed(() => handler({ sweep: ENDPOINT_ID }, contextOf(30_000)));
-    expect(settled).toMatchObject({ status: "rejected", reason: { name: "IncompleteSweep" } });
-    expect(ms).toBeGreaterThan(28_900);
   });
 });
 

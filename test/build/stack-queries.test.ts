@@ -216,7 +216,7 @@ describe("the dashboard", () => {
       ...["ActiveConnectionsCount", "AuthenticationFailures"].map(ofVpn),
       ...[...handler, "FailedServiceErrors"].map((name) => ofVpn(`ClientConnectHandler${name}`)),
       ...["Invocations", "Errors", "Throttles", "Duration", "Duration", "ConcurrentExecutions"].map(ofLambda),
-      "INSIGHT_RULE_METRIC('<TakeoverRule.RuleName>', 'MaxContributorValue')",
+      `INSIGHT_RULE_METRIC('${propertiesOf(stack, "TakeoverRule").RuleName}', 'MaxContributorValue')`,
     ]);
   });
 

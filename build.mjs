@@ -91,17 +91,6 @@ export const SDK_STEPS = [
           'export const CONFIG_PREFIX_SEPARATOR = ".";',
       ),
   },
-  {
-    // To ask whether EC2's answer is a web stream, Node would load all about web streams and blobs. It comes from node:https.
-    name: "leave out web streams",
-    module: "@smithy/core/dist-es/submodules/serde/util-stream/stream-type-check.js",
-    rewrite: (code) =>
-      replaceExports(
-        code,
-        ["isReadableStream", "isBlob"],
-        "export const isReadableStream = () => false; export const isBlob = () => false;",
-      ),
-  },
 ];
 
 /**

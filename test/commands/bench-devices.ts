@@ -12,6 +12,12 @@ import { count, median, progress, table } from "./report.ts";
 const OTHERS = 35;
 const AGAIN_MS = 2_000;
 
+/** How a user's devices come, and how long a call takes until it is at EC2, both in ms. */
+interface Shape {
+  apart: number;
+  latency: { least: number; most: number };
+}
+
 interface Waits {
   allowed: number;
   denied: number;
@@ -19,14 +25,25 @@ interface Waits {
   waits: number[];
 }
 
-/** Prints what becomes of the others, and of the devices, while these push each other out. */
+/** Prints what becomes of the others, and of the devices, while these push each other out: once for each shape. */
 export async function benchDevices(devices: number): Promise<void> {
+  const shapes: Shape[] = [
+    { apart: AGAIN_MS / devices, latency: { least: 0, most: 0 } },
+    { apart: 10, latency: { least: 120, most: 120 } },
+    { apart: 0, latency: { least: 80, most: 160 } },
+  ];
+  for (const shape of shapes) await run(devices, shape);
+}
+
+async function run(devices: number, shape: Shape): Promise<void> {
+  const { apart, latency } = shape;
   progress(`loading dist/index.cjs ${devices + OTHERS} times`);
   const ec2 = await new LoopbackEc2().start();
   const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env, devices + OTHERS);
   try {
     for (let i = 0; i < OTHERS; i++) ec2.addConnection({ username: `user-${i}` });
     ec2.buckets = bucketsFor(LIMITS);
+    ec2.latency = () => latency.least + Math.random() * (latency.most - latency.least);
     const ofOthers: Waits = { allowed: 0, denied: 0, waits: [] };
     const ofDevices: Waits = { allowed: 0, denied: 0, waits: [] };
     let logins = 0;
@@ -42,7 +59,7 @@ export async function benchDevices(devices: number): Promise<void> {
       return ec2.addConnection({ connectionId, username, establishedAt: new Date() });
     };
     const stayConnected = async (device: number) => {
-      await sleep((device * AGAIN_MS) / devices);
+      await sleep(device * apart);
       while (!isOver) {
         const connection = await connect(device, "the user with many devices", ofDevices);
         while (connection && connection.endedAt === undefined && !isOver) await sleep(50);
@@ -60,19 +77,21 @@ export async function benchDevices(devices: number): Promise<void> {
     isOver = true;
     await staying;
     progress("");
-    print(devices, asked, { "other users": ofOthers, "its logins": ofDevices });
+    print(devices, shape, asked, { "other users": ofOthers, "its logins": ofDevices });
   } finally {
     await lambda.stop();
     await ec2.close();
   }
 }
 
-function print(devices: number, asked: number, rows: Record<string, Waits>): void {
+function print(devices: number, { apart, latency }: Shape, asked: number, rows: Record<string, Waits>): void {
   const { describe, terminate } = LIMITS;
+  const { least, most } = latency;
+  const start = apart === 0 ? "of the same moment" : `${apart.toFixed(0)} ms apart`;
   console.log(
-    `\n${devices} devices of one user push each other out and connect again after ${AGAIN_MS / 1_000} s, ` +
+    `\n${devices} devices of one user, ${start}, push each other out and connect again after ${AGAIN_MS / 1_000} s, ` +
       `beside ${OTHERS} other users, one a second, with an older session each;\n` +
-      `EC2 serves ${limitText(describe)} look-ups and ${limitText(terminate)} terminations; ` +
+      `a call takes ${least === most ? least : `${least} to ${most}`} ms to EC2, which serves ${limitText(describe)} look-ups and ${limitText(terminate)} terminations; ` +
       `${count(asked)} terminations were asked for\n`,
   );
   const seconds = (ms: number) => (ms / 1_000).toFixed(2);

@@ -7,6 +7,7 @@ import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { devNull } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Connection } from "./connection.ts";
 import { type Endpoint, endpointToXml, USUAL_ENDPOINT } from "./endpoint.ts";
 import {
@@ -55,6 +56,8 @@ export class LoopbackEc2 {
   pageSize = 1_000;
   /** What throttles an action; without it, nothing does. */
   buckets: Partial<Record<AnyAction, TokenBucket>> = {};
+  /** How long a request is on its way here, in ms. */
+  latency: () => number = () => 0;
   connections: Connection[] = [];
   /** The connections in all answers of DescribeClientVpnConnections that were sent whole. */
   shown = new Set<Connection>();
@@ -101,6 +104,7 @@ export class LoopbackEc2 {
     this.endpoint = USUAL_ENDPOINT;
     this.pageSize = 1_000;
     this.buckets = {};
+    this.latency = () => 0;
     this.connections = [];
     this.shown.clear();
     this.#byUsername.clear();
@@ -180,6 +184,8 @@ export class LoopbackEc2 {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks);
+    const latency = this.latency();
+    if (latency > 0) await sleep(latency);
     try {
       this.#checkSignature(request, body);
       const params = new URLSearchParams(body.toString("utf8"));

@@ -35,6 +35,7 @@ export interface Request {
 
 export const ENDPOINT_ID = "cvpn-endpoint-0f13eab7f860433cc";
 const HOUR_MS = 3_600_000;
+const ENDLESS_MS = 20; // for a page of a list without an end; EC2 takes longer for any answer
 const ACTIONS: AnyAction[] = [
   "DescribeClientVpnConnections",
   "DescribeClientVpnEndpoints",
@@ -212,6 +213,8 @@ export class LoopbackEc2 {
       if (fault === "hang" || fault === "stall" || fault === "drip") ec2.#stuck.add(response);
       if (fault === "hang") return;
       if (fault === "reset") return void request.socket.resetAndDestroy();
+      // At once, it would keep both sides busy until the caller's time is over.
+      if (fault === "endless") await sleep(ENDLESS_MS);
       if (isForeign(fault)) return this.#send(response, 200, FOREIGN_BODIES[fault]);
       this.#send(response, 200, DECLARATION + ec2.#answer(action, params, fault), fault);
     } catch (error) {

@@ -1,51 +1,15 @@
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { describe, expect, test, vi } from "vitest";
 import { HANDLER } from "../../build.mjs";
+import { runHere } from "../helpers/command-here.ts";
 
 // What the commands make of their arguments, in this process: the tests of the build run them as npm does.
 
-vi.mock("../../src/output.mjs", () => ({ endWithOutput() {} }));
 vi.mock("./build.ts", () => ({
   buildDist() {
     throw new Error("the command begins its work");
   },
 }));
-
-/** What is thrown in the place of the process's end. */
-class Exit extends Error {
-  constructor(readonly status: unknown) {
-    super();
-  }
-}
-
-let runs = 0;
-
-/** Loads a command with these arguments, which have to end it before it begins, and returns what it printed. */
-async function readBy(name: keyof typeof USAGE, ...args: string[]) {
-  const lines: Record<"log" | "error", string[]> = { log: [], error: [] };
-  const spies = [
-    ...(["log", "error"] as const).map((level) =>
-      vi.spyOn(console, level).mockImplementation((line) => void lines[level].push(`${line}\n`)),
-    ),
-    vi.spyOn(process, "exit").mockImplementation((status) => {
-      throw new Exit(status);
-    }),
-  ];
-  const { argv } = process;
-  const file = fileURLToPath(new URL(`${name}.ts`, import.meta.url));
-  process.argv = [process.execPath, file, ...args];
-  try {
-    await import(/* @vite-ignore */ `${file}?${++runs}`);
-  } catch (error) {
-    if (!(error instanceof Exit)) throw error;
-    return { status: error.status, stdout: lines.log.join(""), stderr: lines.error.join("") };
-  } finally {
-    process.argv = argv;
-    for (const spy of spies) spy.mockRestore();
-  }
-  throw new Error("the command did not end");
-}
 
 const USAGE = {
   bench:
@@ -75,13 +39,13 @@ describe("a command that is given what it does not take names it, shows its usag
     ["bench", "storm --scale 0", '--scale: expected a number from 0.01, got "0"'],
     ["bench", "storm --users many", '--users: expected an integer from 1, got "many"'],
   ])("%s %s", async (name, args, says) => {
-    const { status, stdout, stderr } = await readBy(name, ...args.split(" "));
+    const { status, stdout, stderr } = await runHere(name, args.split(" "));
     expect([status, stdout]).toStrictEqual([2, ""]);
     expect(stderr.split("\n")).toStrictEqual([says, USAGE[name], ""]);
   });
 
   test("an option whose value may be another option", async () => {
-    const { status, stderr } = await readBy("bench", "storm", "--users", "--older", "2");
+    const { status, stderr } = await runHere("bench", ["storm", "--users", "--older", "2"]);
     expect(status).toBe(2);
     expect(stderr.split("\n")).toStrictEqual([
       expect.stringContaining("Option '--users' argument is ambiguous."),
@@ -114,7 +78,7 @@ describe("--help shows the usage, and each option with its default:", () => {
       ],
     ],
   ])("%s", async (name, options) => {
-    const { status, stdout, stderr } = await readBy(name, "--help");
+    const { status, stdout, stderr } = await runHere(name, ["--help"]);
     expect([status, stderr]).toStrictEqual([0, ""]);
     const lines = stdout.trimEnd().split("\n");
     expect(lines[0]).toBe(USAGE[name]);
@@ -128,7 +92,7 @@ describe("--help shows the usage, and each option with its default:", () => {
 
   test("npm start names each setting of the handler", async () => {
     const settings = [...readFileSync(HANDLER, "utf8").matchAll(/^ {2}([A-Z_]+): \{ byDefault/gm)];
-    const { stdout } = await readBy("demo", "--help");
+    const { stdout } = await runHere("demo", ["--help"]);
     expect(settings.length).toBeGreaterThan(0);
     expect(stdout).toContain(`${settings.map(([, name]) => name).join(", ")}.`);
   });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { ENDPOINT_ID } from "../ec2/server.ts";
-import { runCommand, runCommandWith } from "../helpers/command.ts";
+import { runHere } from "../helpers/command-here.ts";
 import { connectEvent } from "../helpers/events.ts";
 
 const LAPTOP = "cvpn-connection-0a11ce1a9709c0de1";
@@ -28,8 +28,8 @@ function tablesIn(stdout: string): string[][][] {
     .map((lines) => lines.map((line) => line.split(/ {2,}/).filter((_, i) => i !== 2)));
 }
 
-test("npm start with a file runs that event", () => {
-  const { status, stdout } = runCommand("demo", sample("wrong-version"));
+test("npm start with a file runs that event", async () => {
+  const { status, stdout } = await runHere("demo", [sample("wrong-version")]);
   expect(status).toBe(0);
   expect(stdout).toContain('"allow": false');
   expect(stdout).toContain("invalid request: schema-version: expected 'v3', got 'v2'");
@@ -40,8 +40,8 @@ test.each([
   ["that is not there", "nothing.json", "ENOENT"],
   ["that is not JSON", fileURLToPath(import.meta.url), "is not valid JSON"],
   ["that is a folder", tmpdir(), "EISDIR"],
-])("npm start with a file %s says so, and fails", (_, file, why) => {
-  const { status, stdout, stderr } = runCommand("demo", file);
+])("npm start with a file %s says so, and fails", async (_, file, why) => {
+  const { status, stdout, stderr } = await runHere("demo", [file]);
   expect([status, stdout]).toStrictEqual([1, ""]);
   expect(stderr).toContain(`Cannot read an event from ${file}: `);
   expect(stderr).toContain(why);
@@ -56,8 +56,8 @@ test.each<[settings: Record<string, string>, says: string, laptop: string]>([
   [{ ON_FAILURE: "refuse" }, "ON_FAILURE: expected deny or allow, got 'refuse'", "active"],
 ])(
   "npm start runs an event with the settings that the environment has, and shows them: %o",
-  (settings, says, laptop) => {
-    const { status, stdout } = runCommandWith(settings, "demo", sample("alice"));
+  async (settings, says, laptop) => {
+    const { status, stdout } = await runHere("demo", [sample("alice")], settings);
     expect(status).toBe(0);
     expect(stdout).toContain(says);
     for (const [name, value] of Object.entries(settings)) expect(stdout).toContain(`  "${name}": "${value}"`);
@@ -65,9 +65,9 @@ test.each<[settings: Record<string, string>, says: string, laptop: string]>([
   },
 );
 
-test("npm start with IDENTITY=common-name goes by the common names, and shows them", () => {
+test("npm start with IDENTITY=common-name goes by the common names, and shows them", async () => {
   const file = fileWith(connectEvent({ username: "", "common-name": "alice" }));
-  const { stdout } = runCommandWith({ IDENTITY: "common-name" }, "demo", file);
+  const { stdout } = await runHere("demo", [file], { IDENTITY: "common-name" });
   expect(stdout).toContain("COMMON NAME");
   expect(tablesIn(stdout)[1]).toStrictEqual([
     ["alice's laptop", "alice", "terminated"],
@@ -76,17 +76,17 @@ test("npm start with IDENTITY=common-name goes by the common names, and shows th
   ]);
 });
 
-test("npm start with an event of an endpoint that it does not know says which one it knows", () => {
+test("npm start with an event of an endpoint that it does not know says which one it knows", async () => {
   const file = fileWith(connectEvent({ "endpoint-id": "cvpn-endpoint-1" }));
-  const { status, stdout } = runCommandWith({ ON_FAILURE: "allow" }, "demo", file);
+  const { status, stdout } = await runHere("demo", [file], { ON_FAILURE: "allow" });
   expect(status).toBe(0);
   expect(stdout).toContain(`Its endpoint is "cvpn-endpoint-1". The demo knows one endpoint, ${ENDPOINT_ID}.\n`);
   const [before, after] = tablesIn(stdout);
   expect(after).toStrictEqual(before);
 });
 
-test("npm start with a sweep shows what it found and ended", () => {
-  const { status, stdout } = runCommand("demo", sample("sweep"));
+test("npm start with a sweep shows what it found and ended", async () => {
+  const { status, stdout } = await runHere("demo", [sample("sweep")]);
   expect(status).toBe(0);
   const [, result = "", entry = ""] = /The result:\n(.*)\n\nThe log entry:\n(.*)\n\n---/s.exec(stdout) ?? [];
   expect(JSON.parse(result)).toStrictEqual({
@@ -113,8 +113,8 @@ test.each<[what: string, event: object, settings: Record<string, string>, says: 
   ],
   ["without an endpoint", { sweep: 7 }, {}, ["sweep: expected a non-empty string, got 7"], false],
   ["with a wrong setting", { sweep: ENDPOINT_ID }, { DRY_RUN: "yes" }, ["expected true or false, got 'yes'"], false],
-])("npm start with a sweep %s shows that it fails, and why", (_, event, settings, says, hasEntry) => {
-  const { status, stdout } = runCommandWith(settings, "demo", fileWith(event));
+])("npm start with a sweep %s shows that it fails, and why", async (_, event, settings, says, hasEntry) => {
+  const { status, stdout } = await runHere("demo", [fileWith(event)], settings);
   expect(status).toBe(0);
   for (const text of ["The sweep failed:", ...says]) expect(stdout).toContain(text);
   expect(stdout.includes("The log entry:")).toBe(hasEntry);

@@ -27,11 +27,11 @@ function awsFiles(config: string, credentials = ""): Record<string, string> {
   return { AWS_CONFIG_FILE: join(folder, "config"), AWS_SHARED_CREDENTIALS_FILE: join(folder, "credentials") };
 }
 
-test.each(["source", "built"] as const)("takes Region and credentials from a profile's files: %s", async (from) => {
+test.each([undefined, "built"] as const)("takes Region and credentials from a profile's files: %s", async (from) => {
   const keys = `aws_access_key_id = ${ec2.accessKeyId}\naws_secret_access_key = ${ec2.secretAccessKey}\n`;
   const files = awsFiles("[profile network]\nregion = ap-southeast-2\n", `[network]\n${keys}`);
   const variables = { ...NO_KEYS, ...files, AWS_REGION: undefined, AWS_PROFILE: "network" };
-  const { status, stdout, stderr } = await preview([ENDPOINT_ID], variables, { from });
+  const { status, stdout, stderr } = await preview([ENDPOINT_ID], variables, from && { from });
   expect([status, stderr]).toStrictEqual([0, ""]);
   expect(stdout).toContain(`${ENDPOINT_ID} in ap-southeast-2\n`);
 });

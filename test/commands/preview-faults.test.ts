@@ -172,6 +172,12 @@ describe("a fault is a sentence or two, and what AWS said", () => {
     if (!isUsed) expect(said).toContain("was not used: Node.js v");
   });
 
+  test("an answer with the password of a proxy: it is left out", async () => {
+    const message = "no way to EC2 via http://alice:secret@proxy.example:3128";
+    ec2.fail("DescribeClientVpnEndpoints", { ...REFUSED, message }, 9);
+    expect(await fault()).toContain("no way to EC2 via http://proxy.example:3128\n");
+  });
+
   test("a certificate of an authority that Node.js does not know", async () => {
     const inspecting = await new LoopbackEc2(selfSigned()).start();
     onTestFinished(() => inspecting.close());

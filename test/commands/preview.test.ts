@@ -327,6 +327,16 @@ test("stays on a screen with many users, many spellings and much to say", async 
   expect((await report()).users).toHaveLength(23);
 });
 
+test("breaks what there is to do at 120 columns, and no earlier", async () => {
+  const widths = new Set<number>();
+  for (let length = 1; length <= 40; length++) {
+    ec2.endpoint = { ...ec2.endpoint, trustProviders: ["x".repeat(length)] };
+    const lines = (await shown()).split("What to do\n")[1]?.split("\n\n")[0]?.split("\n") ?? [];
+    for (const line of lines) widths.add(line.length);
+  }
+  expect(Math.max(...widths)).toBe(120);
+});
+
 test("reads 2,300 rows in three pages, and tells a terminal how far it is", async () => {
   for (let i = 0; i < 2_300; i++) connect(`user ${i % 2_299}`);
   const { stdout, stderr } = await preview([ENDPOINT_ID], {}, { isTerminal: true });
@@ -371,6 +381,8 @@ describe("on a terminal", () => {
 describe("what to do", () => {
   test("a handler that is set, where the sweep could enforce alone", async () => {
     ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applying" } };
+    const nobody = await notes("problem");
+    expect(nobody[0]).toContain("let the sweep enforce alone");
     connectAll("alice");
     const [problem] = await notes("problem");
     expect(problem).toContain("A client connect handler is set (applying).");

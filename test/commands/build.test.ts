@@ -76,3 +76,17 @@ test(
   },
   TIMEOUT_MS,
 );
+
+test(
+  "a handler that does not load stops the build",
+  () => {
+    const { folder } = unbuiltCopy();
+    appendFileSync(join(folder, "src/handler.ts"), 'throw new Error("not today");\n');
+    const build = [join(folder, "build.mjs"), "--quiet"];
+    const { status, stdout, stderr } = spawnSync(process.execPath, build, { encoding: "utf8" });
+    expect([status, stdout]).toStrictEqual([1, ""]);
+    expect(stderr).toContain("index.cjs does not load: Error: not today\n");
+    expect(stderr).not.toContain("    at ");
+  },
+  TIMEOUT_MS,
+);

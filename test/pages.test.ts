@@ -37,7 +37,7 @@ test("npm start shows what the workshop says it shows, whatever settings the env
 });
 
 test("the preview shows what the README says it shows", async () => {
-  ec2.endpoint = { ...ec2.endpoint, connectionLog: "/vpn/connections", disconnectOnSessionTimeout: undefined };
+  ec2.endpoint = { ...ec2.endpoint, connectionLog: "/vpn/connections" };
   const names = ["alice", "bob", "carol", "alice", "dave", "erin", "CORP\\bob", "alice", "Erin", "dave", "frank"];
   for (const [i, username] of names.entries()) {
     const connectionId = `cvpn-connection-0${(0x4e7e1b2f + i * 0xa7c3d5e).toString(16)}709c0de${i.toString(16)}`;

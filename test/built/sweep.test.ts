@@ -5,6 +5,7 @@ import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED, checkSweepLog } from "../helpers/answers.ts";
 import { statuses, sweepThatThrows, useBuilt, useEc2, useSettings } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
+import type { Invocable } from "../helpers/lambda.ts";
 
 // The sweep of the built file, in a process of its own, over HTTP.
 
@@ -20,7 +21,7 @@ function userOf(connectionId: string): string | undefined {
 }
 
 /** Sweeps, and checks that the log says the same as the result, and whose connections were ended. */
-async function sweep(by = lambda(), nameOf: (connectionId: string) => string | undefined = userOf) {
+async function sweep(by: Invocable = lambda(), nameOf: (connectionId: string) => string | undefined = userOf) {
   const { response, log } = await by.sweep(INPUT);
   const { entry, level, users } = checkSweepLog(log);
   const { "endpoint-id": endpointId, terminated, ...counts } = response;
@@ -50,7 +51,7 @@ function swept(active: number, ...terminated: (string | undefined)[]) {
 }
 
 /** Sweeps where that cannot be completed, and takes its log entry. */
-async function failingSweep(remaining = 60_000, input: unknown = INPUT, by = lambda()) {
+async function failingSweep(remaining = 60_000, input: unknown = INPUT, by: Invocable = lambda()) {
   const { message, invocation } = await sweepThatThrows(by, input, { remaining });
   const { log, durationMs, lateMs } = invocation;
   const { entry, level, users } = checkSweepLog(log);

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { runCommand, runCommandWith } from "../helpers/command.ts";
+import { runCommandWith } from "../helpers/command.ts";
 
 test("npm run bench without openssl says that it needs it, and fails", () => {
   const folder = mkdtempSync(join(tmpdir(), "client-vpn-no-programs-"));
@@ -14,7 +14,7 @@ test("npm run bench without openssl says that it needs it, and fails", () => {
 });
 
 test("npm run bench -- storm holds the handler against the SDK's own retries, by default and at their best", () => {
-  const { status, stdout } = runCommand("bench", "storm", "--users", "1", "--seconds", "0", "--scale", "1");
+  const { status, stdout } = runCommandWith({}, "bench", "storm", "--users", "1", "--seconds", "0", "--scale", "1");
   expect(status).toBe(0);
   const rows = stdout.split("\n").map((line) => line.split(/ {2,}/).slice(0, 2));
   for (const name of ["dist/index.cjs", "SDK, maxAttempts 3 (default)", "SDK, maxAttempts 30, adaptive"]) {

@@ -32,7 +32,8 @@ With storm: what becomes of many logins within seconds, before EC2's documented 
     devices: {
       type: "string",
       value: "N",
-      meaning: "storm: alone, how many devices of one user push each other out, in three shapes (default: 50, at the end)",
+      meaning:
+        "storm: alone, how many devices of one user push each other out, in three shapes (default: 50, at the end)",
     },
   },
 });

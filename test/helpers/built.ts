@@ -4,7 +4,7 @@ import type { Connection } from "../ec2/connection.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { checkAnswer, checkUsualAnswer } from "./answers.ts";
 import { connectEvent } from "./events.ts";
-import { DIST, InvocationError, type InvokeOptions, Lambda } from "./lambda.ts";
+import { DIST, type Invocable, InvocationError, type InvokeOptions, Lambda } from "./lambda.ts";
 
 /** Gives tests an EC2 that all of them share, also those of the same time. */
 export function useSharedEc2(): LoopbackEc2 {
@@ -60,11 +60,10 @@ export function useBuilt(ec2: LoopbackEc2, file?: string, settings: Record<strin
   };
 }
 
-/** Gives the tests of a file the built file with settings, in a process for each, and connections of a given age. */
+/** Gives the tests of a file the built file with settings, loaded anew for each, and connections of a given age. */
 export function useSettings(ec2: LoopbackEc2) {
-  function lambdaWith(settings: Record<string, string>, file?: string): Promise<Lambda> {
-    return builtForTest({ ...ec2.env, ...settings }, file);
-  }
+  const { lambda } = useBuilt(ec2);
+  const lambdaWith = (settings: Record<string, string>): Promise<Invocable> => lambda().loadWith(settings);
 
   /** Asks the handler with these settings, about a connection of alice's if nothing else is given. */
   async function askHandlerWith(settings: Record<string, string>, event: unknown = connectEvent()) {
@@ -81,7 +80,7 @@ export function useSettings(ec2: LoopbackEc2) {
 }
 
 /** Sweeps where that cannot be completed. */
-export async function sweepThatThrows(by: Lambda, input: unknown, options: InvokeOptions): Promise<InvocationError> {
+export async function sweepThatThrows(by: Invocable, input: unknown, options: InvokeOptions): Promise<InvocationError> {
   const thrown = await by.sweep(input, options).then(
     () => expect.unreachable("the sweep did not throw"),
     (error: unknown) => error,

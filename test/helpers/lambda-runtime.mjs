@@ -1,7 +1,7 @@
 // Lambda's Node.js runtime in miniature, as a process of its own: it loads a file, calls its handler for each message,
 // and collects what that writes to the console, as the real one does. Like that, it imports an .mjs file, and
-// requires any other. With a number as second argument, it loads the file as often, so that each of that many has its own
-// state, as if in a process of its own.
+// requires any other. With a number as second argument, it loads the file as often, and once more for a message with settings,
+// so that each of that many has its own state, as if in a process of its own.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { createRequire } from "node:module";
@@ -23,14 +23,15 @@ const [file = "", instances = "1"] = process.argv.slice(2);
 /** @type {Record<string, (event: unknown, context: unknown) => Promise<unknown>>[]} */
 const modules = [];
 const require = createRequire(import.meta.url);
-for (let i = 0; i < Number(instances); i++) {
+async function load() {
   if (file.endsWith(".mjs")) {
-    modules.push(await import(`${pathToFileURL(file)}?instance=${i}`));
+    modules.push(await import(`${pathToFileURL(file)}?instance=${modules.length}`));
   } else {
     delete require.cache[require.resolve(file)];
     modules.push(require(file));
   }
 }
+for (let i = 0; i < Number(instances); i++) await load();
 
 const TICK_MS = 5;
 const LATE_MS = 10;
@@ -47,7 +48,15 @@ function tick() {
 }
 setInterval(tick, TICK_MS).unref();
 
-process.on("message", async ({ id, event, remaining, instance = 0 }) => {
+process.on("message", async ({ id, settings, event, remaining, instance = 0 }) => {
+  if (settings !== undefined) {
+    // The handler reads its settings when it is loaded, and never again.
+    Object.assign(process.env, settings);
+    await load();
+    for (const name of Object.keys(settings)) delete process.env[name];
+    process.send?.({ id, response: modules.length - 1 });
+    return;
+  }
   const startedAt = performance.now();
   const getRemainingTimeInMillis = () => remaining - (performance.now() - startedAt);
   /** @type {unknown[]} */

@@ -40,6 +40,9 @@ export function measuredUntil(error: unknown): Measured {
   throw error;
 }
 
+/** What can be asked for a login and for a sweep. */
+export type Invocable = Pick<Lambda, "invoke" | "sweep">;
+
 /** A file with the exported handler, loaded in a process of its own: a Lambda execution environment, or several. */
 export class Lambda {
   #waiting = new Map<number, { resolve: (invocation: Invocation<never>) => void; reject: (error: Error) => void }>();
@@ -86,11 +89,24 @@ export class Lambda {
     return this.#call(event, options);
   }
 
+  /** Loads the file once more, with these environment variables besides. They must be such as it reads while it loads. */
+  async loadWith(settings: Record<string, string>): Promise<Invocable> {
+    const { response: instance } = await this.#send<number>({ settings });
+    return {
+      invoke: (event, options = { remaining: 30_000 }) => this.invoke(event, { ...options, instance }),
+      sweep: (event, options = { remaining: 30_000 }) => this.sweep(event, { ...options, instance }),
+    };
+  }
+
   #call<T>(event: unknown, options: InvokeOptions): Promise<Invocation<T>> {
+    return this.#send({ event, ...options });
+  }
+
+  #send<T>(message: object): Promise<Invocation<T>> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.process.send({ id, event, ...options });
+      this.process.send({ id, ...message });
     });
   }
 

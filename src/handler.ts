@@ -64,7 +64,7 @@ const NOT_TERMINATED =
   "An older VPN connection of yours could not be ended. Disconnect your other devices and try again in a minute. " +
   "If this happens again, contact your VPN administrator.";
 const TOO_OFTEN =
-  "Your account connects too often. Disconnect devices that you do not use, and try again in half a minute. " +
+  "Your account connects too often. Disconnect devices that you do not use, and try again in a minute. " +
   "If you have no others, somebody else may have your password: call your VPN administrator.";
 
 /** The environment variables. While one has a value that it cannot have, everybody is denied: the first test shows it. */
@@ -101,7 +101,7 @@ const LONGEST_RETRY_WAIT_MS = 8_000; // in a storm, longer keeps users waiting, 
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
 const LOGGED = { errors: 10, ids: 100, characters: 4_000 }; // at most, as CloudWatch cuts long log entries
-const LOGGED_USERS = 100; // of a sweep, at most: in a dry run, each minute names the same ones again
+const LOGGED_USERS = 100; // of a dry run's sweep, at most: each minute names the same ones again
 const LOGGED_USER_CHARACTERS = 255; // as AWS cuts user names
 
 // A user's devices that push each other out would take EC2 from others (npm run bench -- storm). With two more in this
@@ -233,9 +233,14 @@ function validate(event: unknown): Login | string {
   if (typeof connectionId !== "string" || connectionId === "") return wrong("connection-id", "a non-empty string");
   if (typeof endpointId !== "string" || endpointId === "") return wrong("endpoint-id", "a non-empty string");
   if (typeof name !== "string") return wrong(IDENTITY, "a string");
+  if (isBroken(endpointId)) return wrong("endpoint-id", "whole characters");
+  if (isBroken(name)) return wrong(IDENTITY, "whole characters");
   const device = comparable(textOf(event, "common-name"));
   return { version, endpointId, connectionId, user: comparable(name), device };
 }
+
+/** Half of a character cannot be sent: the SDK throws in the middle of a request, and begins the next one with its rest. */
+const isBroken = (text: string) => /\p{Surrogate}/u.test(text);
 
 /** Checks one login: looks up the user's connections, chooses those that have to make room, and ends them. */
 async function check(request: Login, deadline: Deadline): Promise<Decision> {
@@ -276,7 +281,7 @@ function inDryRun(decision: Decision): Decision {
 async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<SweepResult> {
   const startedAt = performance.now();
   if (wrongSettings.length > 0) throw new Error(wrongSettings.join("; "));
-  if (typeof endpointId !== "string" || endpointId === "") {
+  if (typeof endpointId !== "string" || endpointId === "" || isBroken(endpointId)) {
     throw new Error(`invalid input: sweep: expected a non-empty string, got ${cut(inspect(endpointId))}`);
   }
   const deadline = deadlineOf(context, LONGEST_CHECK_MS);
@@ -300,7 +305,7 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
 function logUsersOfSweep(startedAt: number, endpointId: string, { terminated, wouldTerminate }: Outcome): void {
   const reason = `${DRY_RUN ? "dry run: " : ""}older connections terminated by a sweep`;
   const ofUsers = [...byUser(DRY_RUN ? wouldTerminate : terminated)];
-  for (const [user, connections] of ofUsers.slice(0, LOGGED_USERS)) {
+  for (const [user, connections] of ofUsers.slice(0, DRY_RUN ? LOGGED_USERS : ofUsers.length)) {
     const fields = { reason, user: shortened(user), endpointId: cut(endpointId) };
     if (DRY_RUN) log(startedAt, true, fields, { dryRun: counted(connections) }, NONE);
     else log(startedAt, true, fields, {}, { ...NONE, terminated: connections });

@@ -220,6 +220,17 @@ describe("the dashboard", () => {
     ]);
   });
 
+  test("draws the rule by the alarm's hour, with the number at which the alarm comes", () => {
+    const { Metrics, Threshold } = propertiesOf(stack, "Takeovers");
+    const [{ Period }] = Object(Metrics);
+    const widget = widgetsOf("metric").find(({ metrics }) => JSON.stringify(metrics).includes("INSIGHT_RULE_METRIC"));
+    expect(widget).toMatchObject({
+      period: Period,
+      metrics: [[{ period: Period }]],
+      annotations: { horizontal: [{ value: Threshold }] },
+    });
+  });
+
   test("does without the rule's widget where there is no topic, and so no rule", () => {
     const withoutTopic = createStack(template, ONLY_WHAT_IS_NEEDED);
     const { widgets: others } = JSON.parse(String(propertiesOf(withoutTopic, "DashboardPage").DashboardBody));

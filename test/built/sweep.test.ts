@@ -229,6 +229,18 @@ describe("a sweep", () => {
     );
   });
 
+  test("names a user by 255 characters at most", async () => {
+    for (const secondsAgo of [10, 20]) addConnectionOf("a".repeat(300), secondsAgo);
+    const { users } = await sweep(lambda(), () => "a".repeat(255));
+    expect(users).toHaveLength(1);
+  });
+
+  test("names each of 130 users of whom it ended something", async () => {
+    for (let i = 0; i < 130; i++) for (const secondsAgo of [10, 20]) addConnectionOf(`user-${i}`, secondsAgo);
+    const { log } = await lambda().sweep(INPUT);
+    expect(checkSweepLog(log).users).toHaveLength(130);
+  });
+
   test("names a hundred users at most, as a dry run names them again each minute", async () => {
     for (let i = 0; i < 150; i++) for (const secondsAgo of [10, 20]) addConnectionOf(`user-${i}`, secondsAgo);
     const { users, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));

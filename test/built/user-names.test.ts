@@ -116,3 +116,13 @@ test.each(["na", "n/a", "Na", "--", " - "])("%j is a person's name", async (user
   expect((await askHandler(connectEvent({ username }))).response).toStrictEqual(ALLOWED);
   expect(older.status).toBe("terminated");
 });
+
+test("half a character in a name costs nobody else anything: the next login and sweep are as ever", async () => {
+  const [older] = [ec2.addConnection(), ec2.addConnection({ username: "bob" })];
+  expect((await askHandler(connectEvent({ username: "mallory\ud83d" }))).response.allow).toBe(false);
+  expect((await askHandler(connectEvent())).response).toStrictEqual(ALLOWED);
+  expect(older?.status).toBe("terminated");
+  const lambda = await builtForTest(ec2.env);
+  await expect(lambda.sweep({ sweep: `${ENDPOINT_ID}\ud83d` })).rejects.toThrow("invalid input: sweep");
+  expect((await lambda.sweep({ sweep: ENDPOINT_ID })).response).toMatchObject({ active: 1, terminated: [] });
+});

@@ -40,6 +40,12 @@ export const BAD_EVENTS: [name: string, event: unknown, reason: string][] = [
     [`${field} a list`, connectEvent({ [field]: ["x"] }), `${field}: expected a non-empty string, got [ 'x' ]`],
     [`${field} an object`, connectEvent({ [field]: {} }), `${field}: expected a non-empty string, got {}`],
   ]),
+  [
+    "half a character in endpoint-id",
+    connectEvent({ "endpoint-id": "a\ud83d" }),
+    "endpoint-id: expected whole characters",
+  ],
+  ["half a character in the user name", connectEvent({ username: "\ude00b" }), "username: expected whole characters"],
   ["user name 0", connectEvent({ username: 0 }), "username: expected a string, got 0"],
   ["user name false", connectEvent({ username: false }), "username: expected a string, got false"],
   ["user name in a list", connectEvent({ username: ["alice"] }), "username: expected a string, got [ 'alice' ]"],

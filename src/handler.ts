@@ -128,7 +128,7 @@ interface Login {
   device: string;
 }
 
-/** What counts of a row in EC2's list. `name` is the user's as EC2 writes it; what is not said is empty. */
+/** What counts of a row in EC2's list. `name` is the user's as EC2 writes it, for the preview; what is not said is empty. */
 interface Connection {
   id: string;
   name: string;
@@ -303,12 +303,13 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
 
 /** Logs an entry for each user too: nothing that reads the log can count the names in a list. */
 function logUsersOfSweep(startedAt: number, endpointId: string, { terminated, wouldTerminate }: Outcome): void {
-  const reason = `${DRY_RUN ? "dry run: " : ""}older connections terminated by a sweep`;
-  const ofUsers = [...byUser(DRY_RUN ? wouldTerminate : terminated)];
-  for (const [user, connections] of ofUsers.slice(0, DRY_RUN ? LOGGED_USERS : ofUsers.length)) {
-    const fields = { reason, user: shortened(user), endpointId: cut(endpointId) };
-    if (DRY_RUN) log(startedAt, true, fields, { dryRun: counted(connections) }, NONE);
-    else log(startedAt, true, fields, {}, { ...NONE, terminated: connections });
+  const reason = "older connections terminated by a sweep";
+  const fieldsOf = (user: string) => ({ user: shortened(user), endpointId: cut(endpointId) });
+  for (const [user, ended] of byUser(terminated)) {
+    log(startedAt, true, { reason, ...fieldsOf(user) }, {}, { ...NONE, terminated: ended });
+  }
+  for (const [user, ended] of [...byUser(wouldTerminate)].slice(0, LOGGED_USERS)) {
+    log(startedAt, true, { reason: `dry run: ${reason}`, ...fieldsOf(user) }, { dryRun: counted(ended) }, NONE);
   }
 }
 

@@ -3,7 +3,7 @@ import type { Connection } from "../ec2/connection.ts";
 import { REFUSED, THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED, checkSweepLog } from "../helpers/answers.ts";
-import { statuses, sweepThatThrows, useBuilt, useEc2, useSettings } from "../helpers/built.ts";
+import { statuses, sweepThatThrows, useEc2, useSettings } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 import type { Invocable } from "../helpers/lambda.ts";
 
@@ -12,8 +12,7 @@ import type { Invocable } from "../helpers/lambda.ts";
 const INPUT = { sweep: ENDPOINT_ID };
 
 const ec2 = useEc2();
-const { lambdaWith, addConnection } = useSettings(ec2);
-const { lambda } = useBuilt(ec2);
+const { lambda, lambdaWith, addConnection } = useSettings(ec2);
 
 /** Returns the user name that EC2 lists for a connection. */
 function userOf(connectionId: string): string | undefined {

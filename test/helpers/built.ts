@@ -76,7 +76,7 @@ export function useSettings(ec2: LoopbackEc2) {
     return ec2.addConnection({ establishedAt: new Date(Date.now() - secondsAgo * 1_000), ...connection });
   }
 
-  return { lambdaWith, askHandlerWith, addConnection };
+  return { lambda, lambdaWith, askHandlerWith, addConnection };
 }
 
 /** Sweeps where that cannot be completed. */

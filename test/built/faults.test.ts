@@ -1,15 +1,35 @@
 import { describe, expect, test } from "vitest";
-import { clockSkewed, type Fault, THROTTLED } from "../ec2/faults.ts";
+import { type Action, clockSkewed, type Fault, THROTTLED } from "../ec2/faults.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { callsTo, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
+import { callsTo, statuses, useBuilt, useEc2, useSharedEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 
-const ec2 = useEc2();
-const { askHandler } = useBuilt(ec2);
-/** The less time there is, the less a throttled login waits between two calls. */
-const FIVE_SECONDS = 5_000;
+const ACTIONS = ["DescribeClientVpnConnections", "TerminateClientVpnConnections"] as const;
+const ALWAYS = Number.POSITIVE_INFINITY;
 
-describe("faults that pass", () => {
+// Each has a user of its own, so that they can wait together.
+describe.concurrent("faults that pass", () => {
+  const ec2 = useSharedEc2();
+  const { askHandler } = useBuilt(ec2);
+  /** The less time there is, the less a throttled login waits between two calls. */
+  const EIGHT_SECONDS = 8_000;
+
+  /** Gives a user a connection, and what goes wrong with the calls of that user's login. */
+  function connect(username: string) {
+    const older = ec2.addConnection({ username });
+    const isOfUser = (params: URLSearchParams) =>
+      [params.get("Filter.1.Value.1"), params.get("ConnectionId")].some(
+        (is) => is === username || is === older.connectionId,
+      );
+    return {
+      older,
+      fail: (action: Action, fault: Fault, times = ALWAYS) =>
+        ec2.fail(action, (params) => (isOfUser(params) ? fault : undefined), times),
+      askHandler: (remaining: number) => askHandler(connectEvent({ username }), remaining),
+      calls: () => callsTo(ec2, isOfUser),
+    };
+  }
+
   const passing: [name: string, fault: Fault, times: number][] = [
     ["throttled four times", THROTTLED, 4],
     [
@@ -25,61 +45,71 @@ describe("faults that pass", () => {
     ["a 400 that throttles", { status: 400, code: "Throttling", message: "Rate exceeded" }, 2],
     ["the socket reset", "reset", 2],
     ["the body cut off", "truncate", 2],
-    ["a clock that is an hour wrong", clockSkewed(3_600_000), 1],
   ];
 
-  test.each(passing)("look-up: %s, then served, is a success", async (_, fault, times) => {
-    const older = ec2.addConnection();
-    ec2.fail("DescribeClientVpnConnections", fault, times);
-    expect((await askHandler(connectEvent(), FIVE_SECONDS)).response).toStrictEqual(ALLOWED);
-    expect(older.status).toBe("terminated");
-    expect(callsTo(ec2)).toHaveLength(times + 2);
+  test.each(passing)("look-up: %s, then served, is a success", async (name, fault, times) => {
+    const user = connect(`look-up: ${name}`);
+    user.fail("DescribeClientVpnConnections", fault, times);
+    expect((await user.askHandler(EIGHT_SECONDS)).response).toStrictEqual(ALLOWED);
+    expect(user.older.status).toBe("terminated");
+    expect(user.calls()).toHaveLength(times + 2);
   });
 
-  test.each(passing)("termination: %s, then served, is a success", async (_, fault, times) => {
-    const older = ec2.addConnection();
-    ec2.fail("TerminateClientVpnConnections", fault, times);
-    const { response, entry } = await askHandler(connectEvent(), FIVE_SECONDS);
+  test.each(passing)("termination: %s, then served, is a success", async (name, fault, times) => {
+    const user = connect(`termination: ${name}`);
+    user.fail("TerminateClientVpnConnections", fault, times);
+    const { response, entry } = await user.askHandler(EIGHT_SECONDS);
     expect(response).toStrictEqual(ALLOWED);
-    expect(entry.terminated).toStrictEqual([older.connectionId]);
+    expect(entry.terminated).toStrictEqual([user.older.connectionId]);
   });
 
-  test("forty logins at once, each throttled four times, all get in: no quota of retries runs out", async () => {
-    const throttledTimes = new Map<string, number>();
-    const firstFour = (params: URLSearchParams) => {
-      const username = String(params.get("Filter.1.Value.1"));
-      const times = (throttledTimes.get(username) ?? 0) + 1;
-      throttledTimes.set(username, times);
-      return times <= 4 ? THROTTLED : undefined;
-    };
-    ec2.fail("DescribeClientVpnConnections", firstFour, Number.POSITIVE_INFINITY);
-    const logins = Array.from({ length: 40 }, (_, i) => askHandler(connectEvent({ username: `user-${i}` }), 10_000));
-    for (const { response } of await Promise.all(logins)) expect(response).toStrictEqual(ALLOWED);
-    expect(callsTo(ec2)).toHaveLength(200);
-  });
-});
-
-describe("what EC2 itself has said last", () => {
-  test.each(["DescribeClientVpnConnections", "TerminateClientVpnConnections"] as const)(
-    "is in the log when the rest of the time brings no answer: %s",
+  test.each(ACTIONS)(
+    "what EC2 itself has said last is in the log when the rest of the time brings no answer: %s",
     async (action) => {
-      ec2.addConnection();
-      ec2.fail(action, { status: 503, code: "Unavailable", message: "The server is overloaded" });
-      ec2.fail(action, THROTTLED);
-      ec2.fail(action, "hang", Number.POSITIVE_INFINITY);
-      const { response, entry } = await askHandler(connectEvent(), 3_500);
+      const user = connect(`${action} hangs at last`);
+      user.fail(action, { status: 503, code: "Unavailable", message: "The server is overloaded" }, 1);
+      user.fail(action, THROTTLED, 1);
+      user.fail(action, "hang");
+      const { response, entry } = await user.askHandler(3_500);
       expect(response.allow).toBe(false);
       expect(entry.errors).toMatchObject([{ code: "RequestLimitExceeded", message: "Request limit exceeded." }]);
     },
   );
+
+  test("what took the time is in the log, where a later call has none left", async () => {
+    const user = connect("throttled, and then without an answer");
+    user.fail("DescribeClientVpnConnections", THROTTLED, 2);
+    user.fail("TerminateClientVpnConnections", "hang");
+    const { entry } = await user.askHandler(3_500);
+    expect(entry.errors).toMatchObject([{ code: "RequestLimitExceeded" }]);
+  });
 });
 
-test("what took the time is in the log, where a later call has none left", async () => {
-  ec2.addConnection();
-  ec2.fail("DescribeClientVpnConnections", THROTTLED, 2);
-  ec2.fail("TerminateClientVpnConnections", "hang", Number.POSITIVE_INFINITY);
-  const { entry } = await askHandler(connectEvent(), 3_500);
-  expect(entry.errors).toMatchObject([{ code: "RequestLimitExceeded" }]);
+const ec2 = useEc2();
+const { askHandler } = useBuilt(ec2);
+
+test.each(ACTIONS)("a clock that is an hour wrong is set right, and is a success: %s", async (action) => {
+  const older = ec2.addConnection();
+  ec2.fail(action, clockSkewed(3_600_000));
+  const { response, entry } = await askHandler(connectEvent());
+  expect(response).toStrictEqual(ALLOWED);
+  expect(entry.terminated).toStrictEqual([older.connectionId]);
+  expect(older.status).toBe("terminated");
+  expect(callsTo(ec2)).toHaveLength(3);
+});
+
+test("forty logins at once, each throttled four times, all get in: no quota of retries runs out", async () => {
+  const throttledTimes = new Map<string, number>();
+  const firstFour = (params: URLSearchParams) => {
+    const username = String(params.get("Filter.1.Value.1"));
+    const times = (throttledTimes.get(username) ?? 0) + 1;
+    throttledTimes.set(username, times);
+    return times <= 4 ? THROTTLED : undefined;
+  };
+  ec2.fail("DescribeClientVpnConnections", firstFour, ALWAYS);
+  const logins = Array.from({ length: 40 }, (_, i) => askHandler(connectEvent({ username: `user-${i}` }), 10_000));
+  for (const { response } of await Promise.all(logins)) expect(response).toStrictEqual(ALLOWED);
+  expect(callsTo(ec2)).toHaveLength(200);
 });
 
 describe("faults that stay", () => {

@@ -89,9 +89,11 @@ export async function sweepThatThrows(by: Invocable, input: unknown, options: In
   return thrown;
 }
 
-/** The calls that came to EC2, in short. */
-export function callsTo(ec2: LoopbackEc2): string[] {
-  return ec2.requests.map(({ action }) => action.replace("ClientVpnConnections", ""));
+/** The calls that came to EC2, or those of them whose parameters are such, in short. */
+export function callsTo(ec2: LoopbackEc2, isOne: (params: URLSearchParams) => boolean = () => true): string[] {
+  return ec2.requests
+    .filter(({ params }) => isOne(params))
+    .map(({ action }) => action.replace("ClientVpnConnections", ""));
 }
 
 export function statuses(connections: Connection[]): string[] {

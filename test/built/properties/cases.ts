@@ -78,11 +78,15 @@ const ERRORS: Fault[] = [
 /** What EC2 answers or does at first, and then no more. */
 const PASSING: Fault[] = [
   "reset",
+  { status: 500, code: "InternalError", message: "An internal error has occurred" },
+  { status: 503, code: "", message: "", body: "<html><p>Try later</html>" },
+];
+
+/** The same, but whoever meets it waits for seconds: a few of them are enough. */
+const THROTTLES: Fault[] = [
   THROTTLED,
   { status: 400, code: "Throttling", message: "Rate exceeded" },
   { ...THROTTLED, status: 400 },
-  { status: 500, code: "InternalError", message: "An internal error has occurred" },
-  { status: 503, code: "", message: "", body: "<html><p>Try later</html>" },
 ];
 
 /** What changes nothing of an answer that counts, or comes once more if it is asked for again. */
@@ -103,7 +107,12 @@ const REFUSALS: Record<Action, Fault[]> = {
 function fairScriptOf(action: Action): fc.Arbitrary<Script> {
   const once = fc.constant(1);
   const well = fc.record({ fault: fc.constant("none" as const), times: fc.integer({ min: 1, max: 4 }) });
-  const passing = fc.record({ fault: fc.constantFrom(...PASSING, ...HARMLESS[action]), times: once });
+  const quick = fc.constantFrom(...PASSING, ...HARMLESS[action]);
+  const slow = fc.constantFrom(...THROTTLES);
+  const passing = fc.record({
+    fault: fc.oneof({ arbitrary: quick, weight: 7 }, { arbitrary: slow, weight: 1 }),
+    times: once,
+  });
   const refusal = fc.record({ fault: fc.constantFrom(...REFUSALS[action]), times: once });
   return fc.oneof(
     { arbitrary: fc.array(fc.oneof(well, passing), { maxLength: 3 }), weight: 2 },
@@ -170,7 +179,7 @@ const aNewRow = fc.record({ ...aRow, owner: fc.constant("the user" as const), ti
 
 const aLogin = fc.record({
   name: fc.oneof(fc.constantFrom(...USERNAMES), fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })),
-  device: fc.oneof(fc.constant("laptop"), aDevice),
+  device: fc.oneof({ arbitrary: fc.constant("laptop"), weight: 3 }, { arbitrary: aDevice, weight: 1 }),
   connections: fc.array(fc.record(aRow), { maxLength: 14, size: "max" }),
   crowd: fc.oneof(
     { arbitrary: fc.constant(undefined), weight: 3 },

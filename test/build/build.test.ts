@@ -20,24 +20,18 @@ const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Builds once more, elsewhere on earth, and returns what the build printed. */
-function build(name: string, timeZone: string): string {
-  const env = { ...process.env, TZ: timeZone };
-  return execFileSync(process.execPath, [BUILD, join(folder, name)], { cwd: tmpdir(), env, encoding: "utf8" });
-}
-
 describe("the build", () => {
   test("gives the same bytes again, in another time zone too, and prints their sizes and the zip's hash", () => {
-    const printed = [build("west", "Pacific/Midway"), build("east", "Pacific/Kiritimati")];
-    expect(printed[0]).toBe(printed[1]);
+    const elsewhere = join(folder, "east");
+    const env = { ...process.env, TZ: "Pacific/Kiritimati" };
+    const printed = execFileSync(process.execPath, [BUILD, elsewhere], { cwd: tmpdir(), env, encoding: "utf8" });
     for (const name of FILES) {
       const built = readFileSync(`${DIST}${name}`);
-      expect(readFileSync(join(folder, "west", name)).equals(built), name).toBe(true);
-      expect(readFileSync(join(folder, "east", name)).equals(built), name).toBe(true);
-      expect(printed[0]).toMatch(new RegExp(`^${name} +${built.length.toLocaleString("en")} bytes`, "m"));
+      expect(readFileSync(join(elsewhere, name)).equals(built), name).toBe(true);
+      expect(printed).toMatch(new RegExp(`^${name} +${built.length.toLocaleString("en")} bytes`, "m"));
     }
     const zip = readFileSync(`${DIST}function.zip`);
-    expect(printed[0]).toContain(createHash("sha256").update(zip).digest("base64"));
+    expect(printed).toContain(createHash("sha256").update(zip).digest("base64"));
   });
 });
 

@@ -1,12 +1,18 @@
-import { DescribeClientVpnConnectionsCommand, TerminateClientVpnConnectionsCommand } from "@aws-sdk/client-ec2";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import {
+  type ClientVpnConnection,
+  DescribeClientVpnConnectionsCommand,
+  TerminateClientVpnConnectionsCommand,
+} from "@aws-sdk/client-ec2";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { handler } from "../../src/handler.ts";
 import { THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
 import { contextOf, never, useClock } from "../helpers/clock.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { row, useMocks } from "../helpers/mocked.ts";
+import { ENDED, row, useMocks } from "../helpers/mocked.ts";
+
+// Deadlines, waits and what lasts for minutes, exact to the millisecond.
 
 vi.mock("node:timers/promises", () => import("../helpers/clock.ts"));
 
@@ -14,8 +20,15 @@ const { ec2, info, error, listed, terminated } = useMocks();
 const timed = useClock();
 const TIMED_OUT = { code: "TimeoutError", message: "no answer from EC2 in time" };
 
+const random = vi.spyOn(Math, "random");
+
+afterEach(() => {
+  random.mockReset();
+});
+
 const later = <T>(ms: number, value: T) => new Promise<T>((resolve) => setTimeout(resolve, ms, value));
-const throttled = () => Promise.reject(Object.assign(new Error(THROTTLED.message), { name: THROTTLED.code }));
+const throttling = () => ({ name: THROTTLED.code, message: THROTTLED.message });
+const throttled = () => Promise.reject(Object.assign(new Error(THROTTLED.message), throttling()));
 
 /** Returns the one log entry, beside those of a sweep's users. */
 function entryOf() {
@@ -35,6 +48,21 @@ async function login(remaining?: number) {
 async function sweep(remaining?: number) {
   const { settled, ms } = await timed(() => handler({ sweep: ENDPOINT_ID }, contextOf(remaining)));
   return { settled, ms, entry: entryOf() };
+}
+
+/** Asks the handler, and returns its answer and when it called EC2, in ms from the start. */
+async function loginFailing(remaining: number, fail: (call: number) => object | undefined) {
+  const startedAt = performance.now();
+  const at: number[] = [];
+  ec2.on(DescribeClientVpnConnectionsCommand).callsFake(async () => {
+    at.push(performance.now() - startedAt);
+    const fields = fail(at.length);
+    if (fields) throw Object.assign(new Error("no"), fields);
+    return { Connections: [row("older")] };
+  });
+  const { settled } = await timed(() => handler(connectEvent(), { getRemainingTimeInMillis: () => remaining }));
+  const gaps = at.slice(1).map((ms, i) => ms - (at[i] ?? 0));
+  return { response: settled.status === "fulfilled" ? settled.value : settled.reason, at, gaps };
 }
 
 /** Rows of alice's, the newest first. */
@@ -104,9 +132,8 @@ describe("a call", () => {
     [3_000, 1_000],
   ])("that is dead is given up, within %d ms, after %d ms, and another one is made", async (remaining, ms) => {
     ec2.on(DescribeClientVpnConnectionsCommand).callsFakeOnce(never).resolves({ Connections: [] });
-    const random = vi.spyOn(Math, "random").mockReturnValue(1);
+    random.mockReturnValue(1);
     const { response, entry } = await login(remaining);
-    random.mockRestore();
     expect(response).toStrictEqual(ALLOWED);
     expect(ec2.calls()).toHaveLength(2);
     expect(entry.durationMs).toBe(ms + 250);
@@ -156,6 +183,154 @@ describe("a sweep throws when its time is over", () => {
   });
 });
 
+const reset = () => ({ code: "ECONNRESET" });
+const firstFour = (call: number) => (call <= 4 ? throttling() : undefined);
+
+describe("between two calls, a login waits", () => {
+  const CHANCES: [what: string, chance: number, share: number][] = [
+    ["a quarter of that", 0, 0.25],
+    ["five eighths of it", 0.5, 0.625],
+    ["all of it", 1, 1],
+  ];
+
+  test.each(CHANCES)(
+    "250 ms, then twice as long each time, and 8 s at the most; by chance, %s",
+    async (_, chance, share) => {
+      random.mockReturnValue(chance);
+      const { gaps } = await loginFailing(30_000, reset);
+      const longest = [250, 500, 1_000, 2_000, 4_000, 8_000];
+      expect(gaps.slice(0, 6)).toStrictEqual(longest.map((ms) => Math.trunc(ms * share)));
+    },
+  );
+
+  test.each(CHANCES)(
+    "3 s after EC2 throttled, then 6 s, and 8 s at the most; by chance, %s",
+    async (_, chance, share) => {
+      random.mockReturnValue(chance);
+      const { gaps } = await loginFailing(30_000, throttling);
+      expect(gaps.slice(0, 3)).toStrictEqual([3_000, 6_000, 8_000].map((ms) => ms * share));
+    },
+  );
+
+  test("little again where a connection is lost after EC2 throttled", async () => {
+    random.mockReturnValue(1);
+    const { gaps } = await loginFailing(30_000, (call) => [throttling(), reset()][call - 1]);
+    expect(gaps).toStrictEqual([3_000, 500]);
+  });
+
+  test("another time each time", async () => {
+    random.mockReturnValueOnce(0).mockReturnValueOnce(1);
+    const { gaps } = await loginFailing(30_000, (call) => (call <= 2 ? throttling() : undefined));
+    expect(gaps).toStrictEqual([750, 6_000]);
+  });
+
+  test.each([0, 1])("so little at the end that its last call still has the time for an answer: %d", async (chance) => {
+    random.mockReturnValue(chance);
+    const { response, at } = await loginFailing(30_000, throttling);
+    expect(response.allow).toBe(false);
+    const left = 29_000 - (at.at(-1) ?? 0);
+    expect(left).toBeGreaterThanOrEqual(100);
+    expect(left).toBeLessThan(105);
+    expect(JSON.parse(error.mock.calls[0]?.[0]).errors).toStrictEqual([
+      { code: "RequestLimitExceeded", message: "Request limit exceeded." },
+    ]);
+  });
+
+  test("no longer, after four calls were throttled, than Lambda gives by default", async () => {
+    random.mockReturnValue(1);
+    expect((await loginFailing(3_000, firstFour)).response).toStrictEqual(ALLOWED);
+  });
+});
+
+// Over HTTP each of them has a status, which tells the same. These are the errors of a way to EC2 that gave none.
+describe("without an HTTP status", () => {
+  test.each([
+    { name: "Throttling" },
+    { name: "ThrottlingException" },
+    { name: "RequestThrottled" },
+    { name: "TooManyRequestsException" },
+    { name: "RequestLimitExceeded" },
+    { name: "BandwidthLimitExceeded" },
+    { name: "SlowDown" },
+    { name: "TimeoutError" },
+    { code: "ECONNRESET" },
+    { code: "ENOTFOUND" },
+    { code: "EAI_AGAIN" },
+    { code: "EPIPE" },
+    { $metadata: { clockSkewCorrected: true } },
+    { $response: { statusCode: 500 } },
+    { $response: { statusCode: 429 } },
+  ])("an error is tried again: %j", async (fields) => {
+    const { response, at } = await loginFailing(30_000, (call) => (call === 1 ? fields : undefined));
+    expect(response).toStrictEqual(ALLOWED);
+    expect(at).toHaveLength(2);
+    expect(terminated()).toStrictEqual(["older"]);
+  });
+
+  test.each([
+    { name: "UnauthorizedOperation" },
+    { name: "VolumeLimitExceeded" },
+    { code: "ERR_INVALID_URL" },
+    { code: "ERR_TLS_CERT_ALTNAME_INVALID" },
+    { code: "CERT_HAS_EXPIRED" },
+    { code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" },
+    { $metadata: { clockSkewCorrected: false } },
+    { $response: { statusCode: 404 } },
+    {},
+  ])("an error is final: %j", async (fields) => {
+    const { response, at } = await loginFailing(30_000, () => fields);
+    expect(response.allow).toBe(false);
+    expect(at).toHaveLength(1);
+  });
+});
+
+const LATENCY_MS = 100;
+const APART_MS = 50;
+const MINUTES = 20;
+
+test("somebody who hammers with the password at the start of each minute holds the account for a fifth of the time", async () => {
+  const rows: ClientVpnConnection[] = [];
+  const later = (answer: () => object) =>
+    new Promise((resolve) => setTimeout(() => resolve(answer()), LATENCY_MS * (0.7 + 0.6 * Math.random())));
+  ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => later(() => ({ Connections: [...rows] })));
+  ec2.on(TerminateClientVpnConnectionsCommand).callsFake(({ ConnectionId }) =>
+    later(() => {
+      for (const one of rows) if (one.ConnectionId === ConnectionId) one.Status = { Code: "terminated" };
+      return ENDED;
+    }),
+  );
+  let denied = 0;
+  const connect = async (): Promise<ClientVpnConnection | undefined> => {
+    const id = `connection-${Math.random()}`;
+    const response: unknown = await handler(connectEvent({ "connection-id": id }));
+    expectValidAnswer(response);
+    const ConnectionEstablishedTime = new Date().toISOString().slice(0, 19).replace("T", " ");
+    if (response.allow) rows.push(row(id, { ConnectionEstablishedTime }));
+    return response.allow ? rows.at(-1) : undefined;
+  };
+
+  let ofOwner: ClientVpnConnection | undefined;
+  let isTrying = false;
+  const tryAsOwner = async () => {
+    isTrying = true;
+    ofOwner = await connect();
+    if (ofOwner === undefined) denied++;
+    isTrying = false;
+  };
+  let seconds = 0;
+  for (let second = 0; second < MINUTES * 60; second++) {
+    if (second % 60 === 0) for (let attempt = 0; attempt < 30; attempt++) setTimeout(connect, attempt * APART_MS);
+    const isConnected = ofOwner?.Status?.Code === "active";
+    if (isConnected) seconds++;
+    // She notices, and tries again every five seconds.
+    else if (second % 5 === 4 && !isTrying) tryAsOwner();
+    await vi.advanceTimersByTimeAsync(1_000);
+  }
+  expect(seconds).toBeGreaterThan(MINUTES * 45);
+  expect(denied).toBeLessThan(MINUTES * 3);
+});
+
+// Loads the handler anew, so that nothing after it would meet the mocks.
 describe("a context whose clock fails", () => {
   const getRemainingTimeInMillis = () => JSON.parse("no clock");
 

@@ -138,12 +138,22 @@ const aWeather: fc.Arbitrary<Weather> = fc
   .tuple(
     fc.record({ wildcards: fc.boolean(), pageSize: fc.integer({ min: 2, max: 8 }) }),
     fc.oneof(
-      fc.record({ isFair: fc.constant(true), remaining: fc.constant(30_000), faults: scriptsOf(fairScriptOf) }),
-      fc.record({
-        isFair: fc.constant(false),
-        remaining: fc.constantFrom(1_150, 1_300, 1_600, 2_500),
-        faults: scriptsOf(roughScriptOf),
-      }),
+      {
+        arbitrary: fc.record({
+          isFair: fc.constant(true),
+          remaining: fc.constant(30_000),
+          faults: scriptsOf(fairScriptOf),
+        }),
+        weight: 3,
+      },
+      {
+        arbitrary: fc.record({
+          isFair: fc.constant(false),
+          remaining: fc.constantFrom(1_150, 1_300, 1_600, 2_500),
+          faults: scriptsOf(roughScriptOf),
+        }),
+        weight: 2,
+      },
     ),
   )
   .map(([ec2, sky]) => ({ ...ec2, ...sky }));
@@ -164,7 +174,7 @@ const anOwner: fc.Arbitrary<Owner> = fc.oneof(
   { arbitrary: fc.constantFrom("the user, unnamed", "another, unnamed"), weight: 1 },
 );
 
-const aDevice = fc.constantFrom("laptop", "laptop", "phone", "-", "-", "N/A", "NA", undefined);
+const aDevice = fc.constantFrom("laptop", "laptop", "laptop", "phone", "phone", "-", "-", "N/A", "NA", undefined);
 
 const aRow = {
   owner: anOwner,

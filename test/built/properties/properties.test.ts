@@ -17,7 +17,7 @@ afterAll(() => stopLanes(lanes));
 describe("a login and a sweep beside each other in one process, whatever EC2 does", () => {
   testRules(
     BESIDE,
-    400,
+    300,
     [
       "login: fair weather, somebody to end",
       "login: fair weather, nobody to end",
@@ -43,7 +43,7 @@ describe("a login and a sweep beside each other in one process, whatever EC2 doe
 describe("a login, whatever the event is", () => {
   testRules(
     EVENTS,
-    3_000,
+    2_000,
     [
       "event: invalid",
       "event: not checked",

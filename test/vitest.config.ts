@@ -8,7 +8,7 @@ export default defineConfig({
     // The handler is quiet about it where it runs: Lambda's runtimes are newer than Node 20.
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
     // Most of the time the tests wait for a deadline, and they can do so together.
-    maxWorkers: 6,
+    maxWorkers: 8,
     maxConcurrency: 50,
     // What hangs ends here. No test is to come near it, also where the machine has four times as much to do as it has cores.
     testTimeout: 120_000,

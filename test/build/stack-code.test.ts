@@ -7,9 +7,9 @@ import { STACK, stackTemplate } from "../../build.mjs";
 import { type Fault, REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
+import { statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, type Lambda, measuredUntil } from "../helpers/lambda.ts";
+import { DIST, type Invocable, measuredUntil } from "../helpers/lambda.ts";
 import {
   ALL,
   createStack,
@@ -41,9 +41,11 @@ describe("the code in the template", () => {
   const file = join(folder, "index.js");
   beforeAll(() => writeFileSync(file, codeOf(byDefault)));
 
+  const { lambda } = useBuilt(ec2, file, { AWS_LAMBDA_LOG_FORMAT: "JSON" });
+
   /** Loads the code under the name that CloudFormation gives it, with the function's environment. */
-  function start(stack: Stack): Promise<Lambda> {
-    return builtForTest({ ...ec2.env, ...environmentOf(stack), AWS_LAMBDA_LOG_FORMAT: "JSON" }, file);
+  function start(stack: Stack): Promise<Invocable> {
+    return lambda().loadWith(environmentOf(stack));
   }
 
   test("is the bundle, byte for byte", () => {

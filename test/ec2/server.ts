@@ -35,6 +35,7 @@ export interface Request {
 
 export const ENDPOINT_ID = "cvpn-endpoint-0f13eab7f860433cc";
 const HOUR_MS = 3_600_000;
+const DRIP_MS = 200; // between two bytes of a body that never ends
 const ENDLESS_MS = 20; // for a page of a list without an end; EC2 takes longer for any answer
 const ACTIONS: AnyAction[] = [
   "DescribeClientVpnConnections",
@@ -237,7 +238,7 @@ export class LoopbackEc2 {
       response.write(half, () => response.destroy());
     } else if (fault === "drip") {
       response.write("<drip>");
-      const timer = setInterval(() => response.write(" "), 50);
+      const timer = setInterval(() => response.write(" "), DRIP_MS);
       response.once("close", () => clearInterval(timer));
     } else {
       response.end(body);

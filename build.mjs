@@ -312,19 +312,20 @@ async function main(folder, print) {
   const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const template = stackTemplate(readFileSync(STACK, "utf8"), Buffer.from(code).toString(), version);
   checkBudget("stack.yaml", template.length, BUDGET["stack.yaml"], metafile);
-  /** @type {[name: string, content: Uint8Array, use: string][]} */
-  const artifacts = [
-    ["index.cjs", code, "the handler with the AWS SDK inside"],
-    ["function.zip", archive, "index.cjs alone, to upload"],
-    ["paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste"],
-    ["stack.yaml", Buffer.from(template), "a CloudFormation template that sets up everything"],
-    ["preview.mjs", await bundlePreview(), "a look at an endpoint, before it is set up"],
-  ];
-  for (const [name, content] of artifacts) writeFileSync(join(folder, name), content);
+  /** @type {string[]} */
+  const sizes = [];
+  /** @type {(name: string, content: Uint8Array, use: string) => void} */
+  const save = (name, content, use) => {
+    writeFileSync(join(folder, name), content);
+    sizes.push(`${name.padEnd(12)} ${content.length.toLocaleString("en").padStart(9)} bytes  ${use}`);
+  };
+  save("index.cjs", code, "the handler with the AWS SDK inside");
   checkLoads(join(folder, "index.cjs"));
-  for (const [name, content, use] of artifacts) {
-    print(`${name.padEnd(12)} ${content.length.toLocaleString("en").padStart(9)} bytes  ${use}`);
-  }
+  save("function.zip", archive, "index.cjs alone, to upload");
+  save("paste.mjs", Buffer.from(stripTypes(folder)), "the handler without the SDK, to read and to paste");
+  save("stack.yaml", Buffer.from(template), "a CloudFormation template that sets up everything");
+  save("preview.mjs", await bundlePreview(), "a look at an endpoint, before it is set up");
+  for (const line of sizes) print(line);
   const sha256 = createHash("sha256").update(archive).digest("base64");
   print(`\nSHA-256 of function.zip in base64, as Lambda shows it (CodeSha256):\n${sha256}`);
 }

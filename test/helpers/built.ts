@@ -60,10 +60,16 @@ export function useBuilt(ec2: LoopbackEc2, file?: string, settings: Record<strin
   };
 }
 
-/** Gives the tests of a file the built file with settings, loaded anew for each, and connections of a given age. */
+/** Gives the tests of a file the built file with settings, loaded once with the same ones, and connections of a given age. */
 export function useSettings(ec2: LoopbackEc2) {
   const { lambda } = useBuilt(ec2);
-  const lambdaWith = (settings: Record<string, string>): Promise<Invocable> => lambda().loadWith(settings);
+  const loaded = new Map<string, Promise<Invocable>>();
+  function lambdaWith(settings: Record<string, string>): Promise<Invocable> {
+    const key = JSON.stringify(settings);
+    const known = loaded.get(key) ?? lambda().loadWith(settings);
+    loaded.set(key, known);
+    return known;
+  }
 
   /** Asks the handler with these settings, about a connection of alice's if nothing else is given. */
   async function askHandlerWith(settings: Record<string, string>, event: unknown = connectEvent()) {

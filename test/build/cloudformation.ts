@@ -57,8 +57,16 @@ export const ALL = {
   PermissionsBoundaryArn: "arn:aws:iam::123456789012:policy/landing-zone/boundary",
 };
 
-const spec = loadAwsServiceSpecSync();
-type Properties = ReturnType<typeof spec.all<"resource">>[number]["properties"];
+type Spec = ReturnType<typeof loadAwsServiceSpecSync>;
+type Properties = ReturnType<typeof typeOf>["properties"];
+
+let loaded: Spec | undefined;
+
+/** It is large, so that whoever only reads the template does not load it. */
+function spec(): Spec {
+  loaded ??= loadAwsServiceSpecSync();
+  return loaded;
+}
 
 /** Reads a template from a file. */
 export const readTemplate = (file: string | URL): Template => yamlParse(readFileSync(file, "utf8"));
@@ -128,7 +136,7 @@ export function createStack(template: Template, given: Record<string, string>): 
 }
 
 function typeOf(type: string) {
-  const [found] = spec.lookup("resource", "cloudFormationType", "equals", type);
+  const [found] = spec().lookup("resource", "cloudFormationType", "equals", type);
   if (found === undefined) throw new Error(`${type} is no resource type`);
   return found;
 }
@@ -155,7 +163,7 @@ function isOf(type: Properties[string]["type"], value: unknown): boolean {
     case "map":
       return isObject(value) && Object.values(value).every((one) => isOf(type.element, one));
     case "ref":
-      return problemOf(spec.get("typeDefinition", type.reference.$ref).properties, value) === undefined;
+      return problemOf(spec().get("typeDefinition", type.reference.$ref).properties, value) === undefined;
     case "union":
       return type.types.some((one) => isOf(one, value));
     default:

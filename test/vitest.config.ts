@@ -7,7 +7,7 @@ export default defineConfig({
     globalSetup: "global-setup.ts",
     // The handler is quiet about it where it runs: Lambda's runtimes are newer than Node 20.
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
-    // They start sooner than processes, and cost less.
+    // Threads start sooner than processes, and cost less.
     pool: "threads",
     // Most of the time the tests wait for a deadline, and they can do so together.
     maxWorkers: 8,

@@ -32,14 +32,9 @@ function expectDenied(invocation: Invocation, withinMs: number) {
 describe.concurrent.each(BUILT)("dist/%s", (file) => {
   const ec2 = useSharedEc2();
   const { lambda } = useBuilt(ec2, file);
-  /** An endpoint beside it, where nothing else is. */
-  const swept = new LoopbackEc2();
   let dryRun: Invocable;
 
   beforeAll(async () => {
-    swept.endpointId = "cvpn-endpoint-0badc0de0badc0de0";
-    swept.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
-    ec2.beside = [swept];
     dryRun = await lambda().loadWith({ DRY_RUN: "true" });
     const describeFault = (params: URLSearchParams): Fault | undefined => {
       const username = String(params.get("Filter.1.Value.1"));
@@ -132,6 +127,11 @@ describe.concurrent.each(BUILT)("dist/%s", (file) => {
   });
 
   test("in a sweep ends nobody whose list is 30 s old, however long the function may run", async () => {
+    // An endpoint of its own: it is to find none of the others' connections.
+    const swept = new LoopbackEc2();
+    swept.endpointId = "cvpn-endpoint-0badc0de0badc0de0";
+    swept.fail("TerminateClientVpnConnections", THROTTLED, Number.POSITIVE_INFINITY);
+    ec2.beside = [swept];
     const rows = [1, 2].map((day) => swept.addConnection({ establishedAt: new Date(2025, 1, day) }));
     const { invocation } = await sweepThatThrows(lambda(), { sweep: swept.endpointId }, { remaining: 900_000 });
     expect(invocation.durationMs).toBeGreaterThan(20_000);

@@ -7,6 +7,7 @@ import {
 import { mockClient } from "aws-sdk-client-mock";
 import { afterEach, beforeEach, expect, vi } from "vitest";
 import { handler } from "../../src/handler.ts";
+import { THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { expectValidAnswer } from "./answers.ts";
 import { connectEvent } from "./events.ts";
@@ -54,6 +55,9 @@ export function useMocks() {
 
   return { ec2, info, error, listed, terminated, askHandler };
 }
+
+/** Throws what the SDK throws where EC2 throttles. */
+export const throttled = () => Promise.reject(Object.assign(new Error(THROTTLED.message), { name: THROTTLED.code }));
 
 /** A row of EC2's list: an active connection of alice, but for the given fields. */
 export function row(ConnectionId: string, fields: Partial<ClientVpnConnection> = {}): ClientVpnConnection {

@@ -1,12 +1,11 @@
 import { DescribeClientVpnConnectionsCommand } from "@aws-sdk/client-ec2";
 import { expect, test, vi } from "vitest";
 import { handler } from "../../src/handler.ts";
-import { THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { contextOf, never, useClock } from "../helpers/clock.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { useMocks } from "../helpers/mocked.ts";
+import { throttled, useMocks } from "../helpers/mocked.ts";
 
 vi.mock("node:timers/promises", () => import("../helpers/clock.ts"));
 // Before the handler is loaded, which reads its settings once.
@@ -39,8 +38,7 @@ test.each([
 );
 
 test("a sweep has as much time as ever", async () => {
-  const throttled = Object.assign(new Error(THROTTLED.message), { name: THROTTLED.code });
-  ec2.on(DescribeClientVpnConnectionsCommand).rejects(throttled);
+  ec2.on(DescribeClientVpnConnectionsCommand).callsFake(throttled);
   const { settled, ms } = await timed(() => handler({ sweep: ENDPOINT_ID }, contextOf(30_000)));
   expect(settled).toMatchObject({ status: "rejected", reason: { name: "IncompleteSweep" } });
   expect(ms).toBeGreaterThan(28_900);

@@ -10,7 +10,7 @@ import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED, expectValidAnswer } from "../helpers/answers.ts";
 import { contextOf, never, useClock } from "../helpers/clock.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { ENDED, row, useMocks } from "../helpers/mocked.ts";
+import { ENDED, row, throttled, useMocks } from "../helpers/mocked.ts";
 
 // Deadlines, waits and what lasts for minutes, exact to the millisecond.
 
@@ -28,7 +28,6 @@ afterEach(() => {
 
 const later = <T>(ms: number, value: T) => new Promise<T>((resolve) => setTimeout(resolve, ms, value));
 const throttling = () => ({ name: THROTTLED.code, message: THROTTLED.message });
-const throttled = () => Promise.reject(Object.assign(new Error(THROTTLED.message), throttling()));
 
 /** Returns the one log entry, beside those of a sweep's users. */
 function entryOf() {
@@ -38,11 +37,15 @@ function entryOf() {
   return own[0];
 }
 
-async function login(remaining?: number) {
+async function answer(remaining?: number) {
   const { settled, ms } = await timed(() => handler(connectEvent(), contextOf(remaining)));
   const response: unknown = settled.status === "fulfilled" ? settled.value : settled.reason;
   expectValidAnswer(response);
-  return { response, ms, entry: entryOf() };
+  return { response, ms };
+}
+
+async function login(remaining?: number) {
+  return { ...(await answer(remaining)), entry: entryOf() };
 }
 
 async function sweep(remaining?: number) {
@@ -60,9 +63,9 @@ async function loginFailing(remaining: number, fail: (call: number) => object | 
     if (fields) throw Object.assign(new Error("no"), fields);
     return { Connections: [row("older")] };
   });
-  const { settled } = await timed(() => handler(connectEvent(), { getRemainingTimeInMillis: () => remaining }));
+  const { response } = await answer(remaining);
   const gaps = at.slice(1).map((ms, i) => ms - (at[i] ?? 0));
-  return { response: settled.status === "fulfilled" ? settled.value : settled.reason, at, gaps };
+  return { response, at, gaps };
 }
 
 /** Rows of alice's, the newest first. */

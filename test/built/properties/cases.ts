@@ -103,7 +103,7 @@ const REFUSALS: Record<Action, Fault[]> = {
   TerminateClientVpnConnections: [...NOT_DONE, "another-endpoint", "failed-to-terminate", "odd-status"],
 };
 
-/** Returns a script of what passes within two seconds, and now and then of a refusal. */
+/** Returns a script of what passes, and now and then of a refusal. */
 function fairScriptOf(action: Action): fc.Arbitrary<Script> {
   const once = fc.constant(1);
   const well = fc.record({ fault: fc.constant("none" as const), times: fc.integer({ min: 1, max: 4 }) });

@@ -130,16 +130,18 @@ function sdkSteps(steps) {
     name: "sdk-steps",
     setup(build) {
       const done = new Set();
-      build.onLoad({ filter: /./ }, ({ path }) => {
-        const step = steps.find(({ module }) => path.replaceAll("\\", "/").endsWith(`/${module}`));
-        if (step === undefined) return;
-        done.add(step);
-        try {
-          return { contents: step.rewrite(readFileSync(path, "utf8")), loader: "default" };
-        } catch (error) {
-          return { errors: [{ text: `cannot ${step.name}: ${error instanceof Error ? error.message : error}` }] };
-        }
-      });
+      for (const step of steps) {
+        // With a filter for every file, esbuild would wait for this process at each of them.
+        const filter = new RegExp(`/${step.module}$`.replaceAll("/", "[/\\\\]"));
+        build.onLoad({ filter }, ({ path }) => {
+          done.add(step);
+          try {
+            return { contents: step.rewrite(readFileSync(path, "utf8")), loader: "default" };
+          } catch (error) {
+            return { errors: [{ text: `cannot ${step.name}: ${error instanceof Error ? error.message : error}` }] };
+          }
+        });
+      }
       build.onEnd(({ errors }) => {
         if (errors.length > 0) return;
         const undone = steps.filter((step) => !done.has(step));

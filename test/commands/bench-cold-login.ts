@@ -89,6 +89,9 @@ interface Connect {
 
 /** Asks each contestant in fresh processes, in turn, so that a busy moment of the machine hits all of them. */
 async function measureColdLogins(folder: string): Promise<ColdLogin[]> {
+  // First, as it needs what may not be there.
+  const certificate = join(folder, "certificate.pem");
+  const key = makeCertificate(folder, certificate);
   const defaults = join(folder, "defaults.cjs");
   await esbuild.build({ entryPoints: [HANDLER], bundle: true, minify: true, platform: "node", outfile: defaults });
   const script = fileURLToPath(new URL("bench-process.cjs", import.meta.url));
@@ -104,11 +107,7 @@ async function measureColdLogins(folder: string): Promise<ColdLogin[]> {
   if (hasBoto3()) contestants.push({ what: "f  Python with boto3", command: ["python3", "-c", BOTO3] });
   else note("f  Python with boto3 is skipped: python3 has no boto3 here.");
 
-  const certificate = join(folder, "certificate.pem");
-  const ec2 = await new LoopbackEc2({
-    key: makeCertificate(folder, certificate),
-    cert: readFileSync(certificate, "utf8"),
-  }).start();
+  const ec2 = await new LoopbackEc2({ key, cert: readFileSync(certificate, "utf8") }).start();
   try {
     const env = {
       ...ec2.env,

@@ -5,19 +5,20 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
 import { TSX } from "../helpers/command.ts";
+import { BUILT_FILES, DIST } from "../helpers/lambda.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** A copy of the project in which nothing has been built, and what runs npm's scripts there. */
 function unbuiltCopy() {
   const folder = mkdtempSync(join(tmpdir(), "client-vpn-unbuilt-"));
-  for (const name of ["src", "test", "build.mjs", "package.json"]) {
+  for (const name of ["src", "test", "build.mjs", "package.json", "tsconfig.json"]) {
     cpSync(join(ROOT, name), join(folder, name), { recursive: true });
   }
   symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   const { PATH = "" } = process.env;
   const run = (command: string, ...args: string[]) =>
-    spawnSync(command, args, { cwd: folder, env: { PATH, HOME: folder }, encoding: "utf8" });
+    spawnSync(command, args, { cwd: folder, env: { PATH, HOME: folder, TZ: "Pacific/Kiritimati" }, encoding: "utf8" });
   const { scripts } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
   return {
     folder,
@@ -33,7 +34,7 @@ function unbuiltCopy() {
 }
 
 describe("where nothing is built", () => {
-  const { npm, script, isBuilt, remove } = unbuiltCopy();
+  const { folder, npm, script, isBuilt, remove } = unbuiltCopy();
   afterAll(remove);
 
   test.each(["start", "bench", "fuzz"] as const)("npm run %s builds nothing for what it does not take", (name) => {
@@ -50,9 +51,14 @@ describe("where nothing is built", () => {
   test("npm start builds what it runs, but not where it cannot read the event", () => {
     expect(script("start", "nothing.json")).toMatchObject({ status: 1, stdout: "" });
     expect(isBuilt()).toBe(false);
-    const { status, stdout } = npm("start", "--", "test/helpers/events/alice.json");
+    const { status, stdout, stderr } = npm("start", "--", "test/helpers/events/alice.json");
     expect(stdout).toContain('"reason": "older connections terminated"');
-    expect([status, isBuilt()]).toStrictEqual([0, true]);
+    expect([status, stderr, isBuilt()]).toStrictEqual([0, "", true]);
+  });
+
+  // This one is built in another folder and time zone.
+  test.each(BUILT_FILES)("what was built has the same bytes again: %s", (name) => {
+    expect(readFileSync(join(folder, "dist", name)).equals(readFileSync(`${DIST}${name}`))).toBe(true);
   });
 });
 

@@ -5,6 +5,9 @@ import type { ClientConnectResponse, SweepResult } from "../../src/handler.ts";
 
 export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 
+/** What the build puts there. */
+export const BUILT_FILES = ["index.cjs", "function.zip", "paste.mjs", "stack.yaml", "preview.mjs"];
+
 interface Measured {
   durationMs: number;
   /** How late timers fired meanwhile, in ms and in all: what a busy machine adds to any deadline. */

@@ -1,8 +1,10 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   // By default, it would be in a node_modules of the tests' own.
   cacheDir: "../node_modules/.vite",
+  resolve: { alias: { "@aws-sdk/client-ec2": fileURLToPath(new URL("helpers/client-ec2.cjs", import.meta.url)) } },
   test: {
     globalSetup: "global-setup.ts",
     // The handler is quiet about it where it runs: Lambda's runtimes are newer than Node 20.

@@ -6,7 +6,7 @@ import { HANDLER, STACK } from "../build.mjs";
 import { readTemplate } from "./build/cloudformation.ts";
 import { ENDPOINT_ID } from "./ec2/server.ts";
 import { ALLOWED } from "./helpers/answers.ts";
-import { BUILT, builtForTest, callsTo, statuses, useEc2 } from "./helpers/built.ts";
+import { BUILT, builtForTest, callsTo, statuses, useEc2, useSettings } from "./helpers/built.ts";
 import { runCommandWith } from "./helpers/command.ts";
 import { connectEvent } from "./helpers/events.ts";
 import { DIST } from "./helpers/lambda.ts";
@@ -15,6 +15,7 @@ import { usePreview } from "./helpers/preview.ts";
 // What the three pages show and name is what there is.
 
 const ec2 = useEc2();
+const { lambdaWith } = useSettings(ec2);
 const preview = usePreview(() => ec2.env);
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const PAGES = ["README.md", "src/README.md", "test/README.md"];
@@ -73,7 +74,7 @@ test.each(["username", "common-name"])(
     const block = blocksOf(readme, "json").find((text) => text.includes("schema-version")) ?? "";
     const event = JSON.parse(block.replace("ENDPOINT_ID", ENDPOINT_ID));
     expect(Object.keys(event)).toStrictEqual(Object.keys(connectEvent()));
-    const lambda = await builtForTest({ ...ec2.env, IDENTITY, DRY_RUN: "true" });
+    const lambda = await lambdaWith({ IDENTITY, DRY_RUN: "true" });
     const { response, log } = await lambda.invoke(event);
     expect(response).toStrictEqual(ALLOWED);
     expect(callsTo(ec2)).toStrictEqual(["Describe"]);
@@ -91,7 +92,7 @@ test("the log entries have the fields that the reference names", async () => {
     return [...text.matchAll(/`(\w+)`/g)].map(([, field = ""]) => field);
   };
   ec2.addConnection();
-  const lambda = await builtForTest(ec2.env);
+  const lambda = await lambdaWith({});
   const entriesOf = ({ log }: { log: { message: unknown[] }[] }) =>
     log.map(({ message }) => JSON.parse(String(message[0])));
   const login = Object.keys(entriesOf(await lambda.invoke(connectEvent()))[0]);

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
-import { builtForTest, startBuilt, stopBuilt, useEc2 } from "../helpers/built.ts";
+import { useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, measuredUntil } from "../helpers/lambda.ts";
 import {
@@ -36,12 +36,13 @@ const widgetsOf = (type: string) => widgets.filter((one) => one.type === type).m
 /** The entries of the log, as CloudWatch gets them from Lambda. A sweep's own are those without a user. */
 const log: Record<"login" | "sweep", string[]> = { login: [], sweep: [] };
 const ec2 = useEc2();
+const { lambda } = useBuilt(ec2, "index.cjs", { AWS_LAMBDA_LOG_FORMAT: "JSON" });
 
 beforeAll(async () => {
   for (const DRY_RUN of ["true", "false"]) {
-    const lambda = await startBuilt({ ...ec2.env, DRY_RUN, AWS_LAMBDA_LOG_FORMAT: "JSON" });
+    const loaded = await lambda().loadWith({ DRY_RUN });
     const write = async (kind: keyof typeof log, event: unknown) => {
-      const invocation = await lambda.invoke(event).catch(measuredUntil);
+      const invocation = await loaded.invoke(event).catch(measuredUntil);
       for (const { level, message } of invocation.log) log[kind].push(JSON.stringify({ level, message: message[0] }));
     };
     for (const fault of [undefined, REFUSED]) {
@@ -53,7 +54,6 @@ beforeAll(async () => {
       if (fault) ec2.fail("DescribeClientVpnConnections", fault);
       await write("login", connectEvent());
     }
-    await stopBuilt(lambda);
   }
 });
 
@@ -133,8 +133,8 @@ describe("the rule and the alarm on takeovers", () => {
     async (IDENTITY) => {
       const story: string[] = [];
       const lambdas = {
-        enforcing: await builtForTest({ ...ec2.env, IDENTITY, AWS_LAMBDA_LOG_FORMAT: "JSON" }),
-        watching: await builtForTest({ ...ec2.env, IDENTITY, AWS_LAMBDA_LOG_FORMAT: "JSON", DRY_RUN: "true" }),
+        enforcing: await lambda().loadWith({ IDENTITY }),
+        watching: await lambda().loadWith({ IDENTITY, DRY_RUN: "true" }),
       };
       let next = 0;
       const connect = async (user: string, by: keyof typeof lambdas = "enforcing") => {

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { builtForTest, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
+import { statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 
 const ec2 = useEc2();
-const { askHandler } = useBuilt(ec2);
+const { askHandler, lambda } = useBuilt(ec2);
 
 describe.each([true, false])("user names, where EC2's filter reads wildcards: %s", (wildcards) => {
   beforeEach(() => {
@@ -104,8 +104,7 @@ describe.each(["-", "N/A", "NA"])("%j stands for no name", (placeholder) => {
 
   test("in the rows of a sweep: they are unnamed, and stay", async () => {
     const rows = [1, 2, 3].map(() => ec2.addConnection({ username: placeholder }));
-    const lambda = await builtForTest(ec2.env);
-    const { response } = await lambda.sweep({ sweep: ec2.endpointId });
+    const { response } = await lambda().sweep({ sweep: ec2.endpointId });
     expect(response).toMatchObject({ active: 3, unnamed: 3, terminated: [] });
     expect(statuses(rows)).toStrictEqual(["active", "active", "active"]);
   });
@@ -122,7 +121,6 @@ test("half a character in a name costs nobody else anything: the next login and 
   expect((await askHandler(connectEvent({ username: "mallory\ud83d" }))).response.allow).toBe(false);
   expect((await askHandler(connectEvent())).response).toStrictEqual(ALLOWED);
   expect(older?.status).toBe("terminated");
-  const lambda = await builtForTest(ec2.env);
-  await expect(lambda.sweep({ sweep: `${ENDPOINT_ID}\ud83d` })).rejects.toThrow("invalid input: sweep");
-  expect((await lambda.sweep({ sweep: ENDPOINT_ID })).response).toMatchObject({ active: 1, terminated: [] });
+  await expect(lambda().sweep({ sweep: `${ENDPOINT_ID}\ud83d` })).rejects.toThrow("invalid input: sweep");
+  expect((await lambda().sweep({ sweep: ENDPOINT_ID })).response).toMatchObject({ active: 1, terminated: [] });
 });

@@ -3,7 +3,7 @@
  * protocol as AWS documents it (form-encoded POST, XML answer, Signature Version 4), with faults that tests can inject.
  */
 
-import { randomBytes } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { devNull } from "node:os";
@@ -148,7 +148,7 @@ export class LoopbackEc2 {
   addConnection(connection: Partial<Connection> = {}): Connection {
     const filterUsername = connection.filterUsername ?? connection.username ?? "alice";
     const row: Connection = {
-      connectionId: `cvpn-connection-${randomBytes(9).toString("hex").slice(0, 17)}`,
+      connectionId: `cvpn-connection-${randomUUID().replaceAll("-", "").slice(0, 17)}`,
       endpointId: this.endpointId,
       username: filterUsername,
       filterUsername,
@@ -223,7 +223,7 @@ export class LoopbackEc2 {
       const { status, code, message, headers = {}, body } = error.document;
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
       const errors = `<Errors><Error>${element("Code", code)}${element("Message", message)}</Error></Errors>`;
-      const document = `${DECLARATION}<Response>${errors}${element("RequestID", requestId())}</Response>`;
+      const document = `${DECLARATION}<Response>${errors}${element("RequestID", randomUUID())}</Response>`;
       this.#send(response, status, body ?? document);
     }
   }
@@ -231,7 +231,7 @@ export class LoopbackEc2 {
   #send(response: ServerResponse, status: number, text: string, fault?: Fault): void {
     const body = Buffer.from(text);
     const half = body.subarray(0, body.length / 2);
-    response.writeHead(status, { "content-type": "text/xml;charset=UTF-8", "x-amzn-requestid": requestId() });
+    response.writeHead(status, { "content-type": "text/xml;charset=UTF-8", "x-amzn-requestid": randomUUID() });
     if (fault === "stall") {
       response.write(half);
     } else if (fault === "truncate") {
@@ -255,7 +255,7 @@ export class LoopbackEc2 {
       throw ec2Error(400, "InvalidParameterValue", "Filters of endpoints are not known here");
     }
     return (
-      `<DescribeClientVpnEndpointsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
+      `<DescribeClientVpnEndpointsResponse xmlns="${XMLNS}">${element("requestId", randomUUID())}` +
       element("clientVpnEndpoint", endpointToXml(this.endpointId, this.endpoint), "xml") +
       "</DescribeClientVpnEndpointsResponse>"
     );
@@ -283,7 +283,7 @@ export class LoopbackEc2 {
     const items = page.map((row) => toXml(row, fault)).join("");
     if (fault === undefined || !NOT_SHOWN.has(fault)) for (const row of page) this.shown.add(row);
     return (
-      `<DescribeClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
+      `<DescribeClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", randomUUID())}` +
       (page.length > 0
         ? `<connections>${items}${fault === "duplicates" ? items : ""}</connections>`
         : "<connections/>") +
@@ -340,7 +340,7 @@ export class LoopbackEc2 {
       );
     });
     return (
-      `<TerminateClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", requestId())}` +
+      `<TerminateClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", randomUUID())}` +
       element("clientVpnEndpointId", fault === "another-endpoint" ? ANOTHER_ENDPOINT : this.endpointId) +
       (username === null ? "" : element("username", username)) +
       (fault === "no-statuses" ? "" : `<connectionStatuses>${statuses.join("")}</connectionStatuses>`) +
@@ -379,8 +379,4 @@ function offsetOf(token: string): number {
   const offset = /^offset (\d+)$/.exec(Buffer.from(token, "base64").toString())?.[1];
   if (offset === undefined) throw ec2Error(400, "InvalidNextToken", "The specified NextToken is not valid");
   return Number(offset);
-}
-
-function requestId(): string {
-  return randomBytes(16).toString("hex");
 }

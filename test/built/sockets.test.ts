@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { THROTTLED } from "../ec2/faults.ts";
+import { type Fault, THROTTLED } from "../ec2/faults.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { callsTo, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
@@ -8,22 +8,28 @@ const ec2 = useEc2();
 const { askHandler } = useBuilt(ec2);
 
 describe("sockets", () => {
-  const ACTIONS = ["DescribeClientVpnConnections", "TerminateClientVpnConnections"] as const;
   const DEAD = ["hang", "stall", "drip"] as const;
 
   /** Lambda freezes the process after a login, and a socket that it left open may be dead for the next one. */
   const areClosed = () => vi.waitFor(async () => expect(await ec2.openSockets()).toBe(0), { timeout: 10_000 });
 
-  test.each([undefined, THROTTLED, ...DEAD])(
-    "do not outlive their login, whatever becomes of its calls: %j",
-    async (fault) => {
-      const rows = [1, 2, 3].map(() => ec2.addConnection());
-      if (fault) for (const action of ACTIONS) ec2.fail(action, fault);
-      expect((await askHandler(connectEvent(), 8_000)).response).toStrictEqual(ALLOWED);
-      expect(new Set(statuses(rows))).toStrictEqual(new Set(["terminated"]));
-      await areClosed();
-    },
-  );
+  test("do not outlive their logins, whatever becomes of the calls", async () => {
+    const faults: Record<string, Fault | undefined> = { served: undefined, throttled: THROTTLED };
+    for (const fault of DEAD) faults[fault] = fault;
+    // All of them at once, as each waits for seconds.
+    const logins = Object.entries(faults).map(([username, fault]) => {
+      const ids = new Set([1, 2, 3].map(() => ec2.addConnection({ username }).connectionId));
+      const ofUser = (params: URLSearchParams) => params.get("Filter.1.Value.1") === username;
+      const ofRows = (params: URLSearchParams) => ids.has(String(params.get("ConnectionId")));
+      ec2.fail("DescribeClientVpnConnections", (params) => (ofUser(params) ? fault : undefined));
+      ec2.fail("TerminateClientVpnConnections", (params) => (ofRows(params) ? fault : undefined));
+      return askHandler(connectEvent({ username }), 8_000);
+    });
+    for (const { response, entry } of await Promise.all(logins))
+      expect(response, String(entry.user)).toStrictEqual(ALLOWED);
+    expect(new Set(statuses(ec2.connections))).toStrictEqual(new Set(["terminated"]));
+    await areClosed();
+  });
 
   test("come back from terminations that time out", async () => {
     for (let i = 0; i < 60; i++) ec2.addConnection();

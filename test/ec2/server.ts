@@ -85,6 +85,8 @@ export class LoopbackEc2 {
       });
     };
     this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+    // Longer than any test looks: whoever leaves a socket open is not helped.
+    this.#server.keepAliveTimeout = 60_000;
     this.#scheme = tls === undefined ? "http" : "https";
   }
 

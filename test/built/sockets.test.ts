@@ -1,7 +1,9 @@
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { selfSigned } from "../ec2/certificate.ts";
 import { type Fault, THROTTLED } from "../ec2/faults.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { callsTo, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
+import { builtForTest, callsTo, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 
 const ec2 = useEc2();
@@ -29,6 +31,17 @@ describe("sockets", () => {
       expect(response, String(entry.user)).toStrictEqual(ALLOWED);
     expect(new Set(statuses(ec2.connections))).toStrictEqual(new Set(["terminated"]));
     await areClosed();
+  });
+
+  test("of HTTPS, which EC2 speaks, do not outlive their login either", async () => {
+    const tls = await new LoopbackEc2(selfSigned()).start();
+    onTestFinished(() => tls.close());
+    const older = tls.addConnection();
+    // The certificate is nobody's.
+    const lambda = await builtForTest({ ...tls.env, NODE_TLS_REJECT_UNAUTHORIZED: "0", NODE_NO_WARNINGS: "1" });
+    expect((await lambda.invoke(connectEvent())).response).toStrictEqual(ALLOWED);
+    expect(older.status).toBe("terminated");
+    await vi.waitFor(async () => expect(await tls.openSockets()).toBe(0), { timeout: 10_000 });
   });
 
   test("come back from terminations that time out", async () => {

@@ -80,10 +80,13 @@ test("CORP\\alice is found where a row has no user name", async () => {
 
 test.each(["*", "a?ice"])("a user named %s never ends the connection of a row without user name", async (username) => {
   const stranger = ec2.addConnection({ username: undefined, filterUsername: "alice" });
-  const { response, entry } = await askHandler(connectEvent({ username }));
-  expect(response.allow).toBe(false);
-  expect(stranger.status).toBe("active");
-  expect(JSON.stringify(entry.errors)).toContain(`EC2 gave no username for ${stranger.connectionId}`);
+  // Twice, as a warm process must not know anything of the time before.
+  for (const _ of [1, 2]) {
+    const { response, entry } = await askHandler(connectEvent({ username }));
+    expect(response.allow).toBe(false);
+    expect(stranger.status).toBe("active");
+    expect(JSON.stringify(entry.errors)).toContain(`EC2 gave no username for ${stranger.connectionId}`);
+  }
 });
 
 describe.each(["-", "N/A", "NA"])("%j stands for no name", (placeholder) => {
@@ -118,7 +121,9 @@ test.each(["na", "n/a", "Na", "--", " - "])("%j is a person's name", async (user
 
 test("half a character in a name costs nobody else anything: the next login and sweep are as ever", async () => {
   const [older] = [ec2.addConnection(), ec2.addConnection({ username: "bob" })];
-  expect((await askHandler(connectEvent({ username: "mallory\ud83d" }))).response.allow).toBe(false);
+  for (const _ of [1, 2]) {
+    expect((await askHandler(connectEvent({ username: "mallory\ud83d" }))).response.allow).toBe(false);
+  }
   expect((await askHandler(connectEvent())).response).toStrictEqual(ALLOWED);
   expect(older?.status).toBe("terminated");
   await expect(lambda().sweep({ sweep: `${ENDPOINT_ID}\ud83d` })).rejects.toThrow("invalid input: sweep");

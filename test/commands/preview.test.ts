@@ -405,6 +405,16 @@ describe("what to do", () => {
     expect(problem).toContain("without names the sweep cannot enforce alone");
   });
 
+  test.each([
+    ["common-name", "let the sweep enforce alone"],
+    ["username", "without names the sweep cannot enforce alone"],
+  ])("a handler that is set, where rows have a common name alone, and it reads the %s", async (identity, says) => {
+    ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applied" } };
+    connect(undefined, { commonName: "alice" });
+    const { notes } = await report("--identity", identity);
+    expect(notes[0].text).toContain(says);
+  });
+
   test.each(["directory-service-authentication", "federated-authentication"] as const)(
     "no user name in any row: two devices, one name: %s",
     async (type) => {

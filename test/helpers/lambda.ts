@@ -71,7 +71,8 @@ export class Lambda {
     const runtime = fileURLToPath(new URL("lambda-runtime.mjs", import.meta.url));
     const { PATH = "" } = process.env;
     const child = fork(runtime, [file, String(instances)], {
-      env: { PATH, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", ...env },
+      // EC2's times are in UTC, wherever the process is.
+      env: { PATH, TZ: "Pacific/Midway", AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true", ...env },
       execArgv: [],
       serialization: "advanced",
       silent: true,

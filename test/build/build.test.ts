@@ -11,7 +11,7 @@ import { bundle, checkBudget, SDK_STEPS } from "../../build.mjs";
 import { ALLOWED } from "../helpers/answers.ts";
 import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { BUILT_FILES, DIST } from "../helpers/lambda.ts";
+import { DIST, DIST_FILES } from "../helpers/lambda.ts";
 
 const ec2 = useEc2();
 const BUILD = fileURLToPath(new URL("../../build.mjs", import.meta.url));
@@ -23,7 +23,7 @@ describe("the build", () => {
   // That it gives the same bytes again is in the tests of npm start, which builds too.
   test("prints the sizes of its files, and the zip's hash", () => {
     const printed = inject("printedByBuild");
-    for (const name of BUILT_FILES) {
+    for (const name of DIST_FILES) {
       const { size } = statSync(`${DIST}${name}`);
       expect(printed).toMatch(new RegExp(`^${name} +${size.toLocaleString("en")} bytes`, "m"));
     }
@@ -52,7 +52,7 @@ test("the build has help, with every file and every option, and builds nothing f
   const { status, stdout, stderr } = buildNothing("one", "--quiet", "--help");
   expect([status, stderr]).toStrictEqual([0, ""]);
   expect(stdout).toMatch(/^usage: npm run build \[-- \[folder\] \[--quiet\]\]\n/);
-  for (const name of BUILT_FILES) expect(stdout).toContain(name);
+  for (const name of DIST_FILES) expect(stdout).toContain(name);
   expect(stdout.match(/^ {2}--\w+/gm)).toStrictEqual(["  --quiet", "  --help"]);
 });
 

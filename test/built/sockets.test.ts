@@ -13,7 +13,7 @@ describe("sockets", () => {
   const DEAD = ["hang", "stall", "drip"] as const;
 
   /** Lambda freezes the process after a login, and a socket that it left open may be dead for the next one. */
-  const areClosed = () => vi.waitFor(async () => expect(await ec2.openSockets()).toBe(0), { timeout: 10_000 });
+  const areClosed = (to = ec2) => vi.waitFor(async () => expect(await to.openSockets()).toBe(0), { timeout: 10_000 });
 
   test("do not outlive their logins, whatever becomes of the calls", async () => {
     const faults: Record<string, Fault | undefined> = { served: undefined, throttled: THROTTLED };
@@ -27,8 +27,9 @@ describe("sockets", () => {
       ec2.fail("TerminateClientVpnConnections", (params) => (ofRows(params) ? fault : undefined));
       return askHandler(connectEvent({ username }), 8_000);
     });
-    for (const { response, entry } of await Promise.all(logins))
+    for (const { response, entry } of await Promise.all(logins)) {
       expect(response, String(entry.user)).toStrictEqual(ALLOWED);
+    }
     expect(new Set(statuses(ec2.connections))).toStrictEqual(new Set(["terminated"]));
     await areClosed();
   });
@@ -37,11 +38,11 @@ describe("sockets", () => {
     const tls = await new LoopbackEc2(selfSigned()).start();
     onTestFinished(() => tls.close());
     const older = tls.addConnection();
-    // The certificate is nobody's.
+    // Nobody that Node.js knows has signed the certificate, and it would warn of that.
     const lambda = await builtForTest({ ...tls.env, NODE_TLS_REJECT_UNAUTHORIZED: "0", NODE_NO_WARNINGS: "1" });
     expect((await lambda.invoke(connectEvent())).response).toStrictEqual(ALLOWED);
     expect(older.status).toBe("terminated");
-    await vi.waitFor(async () => expect(await tls.openSockets()).toBe(0), { timeout: 10_000 });
+    await areClosed(tls);
   });
 
   test("come back from terminations that time out", async () => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
 import { TSX } from "../helpers/command.ts";
-import { BUILT_FILES, DIST } from "../helpers/lambda.ts";
+import { DIST, DIST_FILES } from "../helpers/lambda.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -57,7 +57,7 @@ describe("where nothing is built", () => {
   });
 
   // This one is built in another folder and time zone.
-  test.each(BUILT_FILES)("what was built has the same bytes again: %s", (name) => {
+  test.each(DIST_FILES)("what was built has the same bytes again: %s", (name) => {
     expect(readFileSync(join(folder, "dist", name)).equals(readFileSync(`${DIST}${name}`))).toBe(true);
   });
 });

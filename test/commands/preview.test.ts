@@ -411,8 +411,8 @@ describe("what to do", () => {
   ])("a handler that is set, where rows have a common name alone, and it reads the %s", async (identity, says) => {
     ec2.endpoint = { ...ec2.endpoint, handler: { arn: HANDLER_ARN, status: "applied" } };
     connect(undefined, { commonName: "alice" });
-    const { notes } = await report("--identity", identity);
-    expect(notes[0].text).toContain(says);
+    const [problem] = await notes("problem", "--identity", identity);
+    expect(problem).toContain(says);
   });
 
   test.each(["directory-service-authentication", "federated-authentication"] as const)(

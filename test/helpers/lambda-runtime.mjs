@@ -23,7 +23,7 @@ for (const level of /** @type {const} */ (["info", "warn", "error", "log"])) {
 const [file = "", instances = "1"] = process.argv.slice(2);
 /** @type {Record<string, (event: unknown, context: unknown) => Promise<unknown>>[]} */
 const modules = [];
-const require = createRequire(pathToFileURL(file));
+const require = createRequire(file);
 async function load() {
   if (file.endsWith(".mjs")) modules.push(await import(`${pathToFileURL(file)}?instance=${modules.length}`));
   else modules.push(modules.length === 0 ? require(file) : requireAgain());

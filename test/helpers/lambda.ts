@@ -6,7 +6,7 @@ import type { ClientConnectResponse, SweepResult } from "../../src/handler.ts";
 export const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 
 /** What the build puts there. */
-export const BUILT_FILES = ["index.cjs", "function.zip", "paste.mjs", "stack.yaml", "preview.mjs"];
+export const DIST_FILES = ["index.cjs", "function.zip", "paste.mjs", "stack.yaml", "preview.mjs"];
 
 interface Measured {
   durationMs: number;

@@ -152,7 +152,7 @@ interface Failure {
 }
 const NONE: Outcome = { terminated: [], notTerminated: [], wouldTerminate: [], errors: [] };
 
-/** When the time of an invocation is over, in ms of performance.now(), and what its calls met last. */
+/** When the time of an invocation is over, in ms of performance.now(), and what the last call met that was tried again. */
 interface Deadline {
   at: number;
   lastError?: unknown;
@@ -287,7 +287,7 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   const deadline = deadlineOf(context, LONGEST_CHECK_MS);
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
-  if (isLate) errors.push({ error: NO_TIME_LEFT });
+  if (isLate) errors.push({ error: noTimeLeft(deadline) });
   // Where not all could be read, who is over the limit among those that could is over it among all.
   const excess = isLate ? [] : excessOfEachUser(connections);
   const outcome = await terminateAll(endpointId, excess, deadline);
@@ -475,22 +475,28 @@ const isOver = (deadline: Deadline) => !(deadline.at - performance.now() >= SHOR
  * this is longer than this loop, as it is not told the call or the deadline, and cannot end one attempt.
  */
 async function ask<T>(deadline: Deadline, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
+  let lastError: unknown;
   for (let retries = 0; !isOver(deadline); retries++) {
-    let first = FIRST_RETRY_WAIT_MS;
     try {
       return await attempt(call, Math.min(ATTEMPT_TIMEOUT_MS, (deadline.at - performance.now()) / 2));
     } catch (error) {
       if (!mayGetBetter(error)) throw error;
-      if (isThrottled(error)) first = FIRST_THROTTLED_WAIT_MS;
       // What EC2 itself has said tells more than a time-out of our own.
-      if (error !== NO_ANSWER || deadline.lastError === undefined) deadline.lastError = error;
+      if (error !== NO_ANSWER || lastError === undefined) lastError = error;
+      deadline.lastError = lastError;
+      await sleep(waitMs(error, retries, deadline));
     }
-    const left = Math.max(0, deadline.at - performance.now() - SHORTEST_CALL_MS);
-    const longest = Math.min(first * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
-    // Most of it by chance: users who were refused in the same moment must not come back in the same moment.
-    await sleep(longest * (0.25 + 0.75 * Math.random()));
   }
-  throw deadline.lastError ?? NO_TIME_LEFT;
+  throw lastError ?? noTimeLeft(deadline);
+}
+
+/** How long to wait before the next attempt, in ms: longer each time, and so that time is left for one more. */
+function waitMs(error: unknown, retries: number, deadline: Deadline): number {
+  const first = isThrottled(error) ? FIRST_THROTTLED_WAIT_MS : FIRST_RETRY_WAIT_MS;
+  const left = Math.max(0, deadline.at - performance.now() - SHORTEST_CALL_MS);
+  const longest = Math.min(first * 2 ** retries, LONGEST_RETRY_WAIT_MS, left / 2);
+  // Most of it by chance: users who were refused in the same moment must not come back in the same moment.
+  return longest * (0.25 + 0.75 * Math.random());
 }
 
 /** Calls EC2 once, for so many ms at most, whatever the SDK makes of the signal. */
@@ -562,9 +568,15 @@ function described(error: unknown): { code: string; message: string } {
 
 /** The name is what the log shows as the error's code. */
 const errorNamed = (name: string, message?: string) => Object.assign(new Error(message), { name });
-const NO_TIME_LEFT = errorNamed("DeadlineExceeded", "no time left to call EC2");
 const NO_ANSWER = errorNamed("TimeoutError", "no answer from EC2 in time");
 const unexpectedAnswer = (message: string) => errorNamed("UnexpectedAnswer", message);
+
+/** Of a call that was not made. What took the time is another call's error, so it is told in the message and not as the code. */
+function noTimeLeft({ lastError }: Deadline): Error {
+  const cause = lastError === undefined ? undefined : described(lastError);
+  const after = cause ? `, after an earlier call met ${cause.code}: ${cause.message}` : "";
+  return errorNamed("DeadlineExceeded", `no time left to call EC2${after}`);
+}
 const textOf = (event: unknown, field: string) =>
   isObject(event) && typeof event[field] === "string" ? event[field] : "";
 const isObject = (value: unknown): value is Record<string, unknown> =>

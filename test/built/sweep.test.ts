@@ -312,7 +312,10 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     expect(durationMs).toBeLessThan(1_500);
     expect(entry.errors).toStrictEqual([
       { code: "TimeoutError", message: "no answer from EC2 in time" },
-      { code: "DeadlineExceeded", message: "no time left to call EC2" },
+      {
+        code: "DeadlineExceeded",
+        message: "no time left to call EC2, after an earlier call met TimeoutError: no answer from EC2 in time",
+      },
     ]);
   });
 

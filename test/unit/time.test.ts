@@ -101,8 +101,8 @@ describe.each([
     ec2.on(DescribeClientVpnConnectionsCommand).callsFake(() => (isListed() ? { Connections } : throttled()));
     ec2.on(TerminateClientVpnConnectionsCommand).callsFake(never);
     const { ms, entry } = await invoke(remaining);
-    // It is what took the time that the terminations lack.
-    expect(entry.errors[0]).toMatchObject({ code: "RequestLimitExceeded" });
+    // EC2 never throttled a termination: who reads the code would ask for a higher rate of them.
+    expect(entry.errors[0]).toMatchObject({ connectionId: expect.any(String), ...TIMED_OUT });
     expect(ms).toBeGreaterThan(28_900);
     expect(ms).toBeLessThanOrEqual(29_000);
   });
@@ -150,6 +150,24 @@ test("a login names the terminations that never settle, and those that did", asy
   expect(response.allow).toBe(false);
   expect(entry).toMatchObject({ terminated: ["ends"], notTerminated: ["hangs"] });
   expect(entry.errors).toStrictEqual([{ connectionId: "hangs", ...TIMED_OUT }]);
+});
+
+test.each([
+  ["login", login],
+  ["sweep", sweep],
+])("a %s without time for a termination says in the message, and not as its code, what took it", async (_, invoke) => {
+  // The last call is made where there is just time for it, and is answered when there is none for another.
+  const startedAt = performance.now();
+  const isLast = () => performance.now() >= startedAt + 28_890;
+  ec2
+    .on(DescribeClientVpnConnectionsCommand)
+    .callsFake(() => (isLast() ? later(10, { Connections: rows(2) }) : throttled()));
+  random.mockReturnValue(1);
+  const { entry } = await invoke();
+  expect(terminated()).toStrictEqual([]);
+  const message = "no time left to call EC2, after an earlier call met RequestLimitExceeded: Request limit exceeded.";
+  expect(entry.errors).toContainEqual(expect.objectContaining({ code: "DeadlineExceeded", message }));
+  expect(entry.errors).not.toContainEqual(expect.objectContaining({ code: "RequestLimitExceeded" }));
 });
 
 test("a login starts no further termination when its time is over", async () => {

@@ -110,6 +110,10 @@ const TOO_MANY_NEW = MAX_CONNECTIONS_PER_USER + 6;
 // How long connections are new. Ended ones only briefly: they may be a thief's, who keeps the owner out as long. Live ones
 // until a sweep has ended those of one moment: before, each login would ask for the end of all of them.
 const NEW_MS = { live: 60_000, ended: 10_000 };
+// Who has just been refused for that is refused again without a look-up: somebody who hammers would take EC2 from others.
+// Shorter than both of NEW_MS, so that the rule decides and not its memory: it keeps an owner out for so much longer.
+const REMEMBERED = { ms: 3_000, users: 100 };
+const refusedAt = new Map<string, number>();
 
 /** EC2 has a filter for user names alone, and it knows letter case. Where it does not serve, all connections are read. */
 const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
@@ -248,6 +252,9 @@ async function check(request: Login, deadline: Deadline): Promise<Decision> {
   const unchecked = (code: string, message: string) => notLookedUp([{ error: errorNamed(code, message) }]);
   if (version !== "v3") return unchecked("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
   if (user === "") return unchecked("UnnamedLogin", `no ${IDENTITY} to compare`); // let in, it could be anybody's
+  const tooOften = denied("too many new connections", TOO_OFTEN);
+  const key = JSON.stringify([endpointId, user]);
+  if (isRemembered(key)) return tooOften;
   const { connections, errors } = await lookUp(endpointId, filtersFor(user), deadline);
   // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
   // may have passed the filter too: then such a row may be anybody's.
@@ -262,12 +269,25 @@ async function check(request: Login, deadline: Deadline): Promise<Decision> {
   if (errors.length > 0) return notLookedUp(errors);
   const isUsers = (one: Connection) => one.user === user || (one.user === "" && isFilterSure);
   if (connections.filter((one) => isUsers(one) && isNew(one)).length >= TOO_MANY_NEW) {
-    return denied("too many new connections", TOO_OFTEN);
+    remember(key);
+    return tooOften;
   }
   const excess = excessOfUser(live.filter(isUsers), own, device);
   const outcome = await terminateAll(endpointId, excess, deadline);
   if (outcome.errors.length > 0) return failed("older connections could not be terminated", NOT_TERMINATED, outcome);
   return allowed(excess.length > 0 ? "older connections terminated" : "no older connections", outcome);
+}
+
+/** By the wall clock, as Lambda freezes the process. A clock that is set back ends it too. */
+const isRemembered = (key: string) => Math.abs(Date.now() - (refusedAt.get(key) ?? 0)) < REMEMBERED.ms;
+
+/** After a look-up alone: if a refusal from memory began it anew, who hammers would keep the owner out for good. */
+function remember(key: string): void {
+  if (DRY_RUN) return;
+  refusedAt.delete(key); // so that it comes last
+  refusedAt.set(key, Date.now());
+  const [oldest = ""] = refusedAt.keys();
+  if (refusedAt.size > REMEMBERED.users) refusedAt.delete(oldest);
 }
 
 /** In a dry run, every checked login is allowed, and the log has what the answer would have been. */

@@ -1,4 +1,6 @@
-import { describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
+import type { Connection } from "../ec2/connection.ts";
+import { LoopbackEc2 } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { callsTo, statuses, useEc2, useSettings } from "../helpers/built.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
@@ -64,10 +66,19 @@ test("a sweep ends the dead connection of the device that came back, not the liv
 });
 
 describe("devices of one user that push each other out", () => {
+  // Each test has one of its own: who was refused in the test before is refused again.
+  let username = "";
+  beforeEach(({ task }) => {
+    username = `user of ${task.id}`;
+  });
+  const add = (secondsAgo: number, fields: Partial<Connection> = {}) =>
+    addConnection(secondsAgo, { username, ...fields });
+  const ask = (settings: Record<string, string> = {}) => askHandlerWith(settings, connectEvent({ username }));
+
   function addNew(count: number, secondsAgo = 3, fields = {}) {
     // All but the last have been ended by the next one.
     return Array.from({ length: count }, (_, i) =>
-      addConnection(secondsAgo, { status: i === count - 1 ? "active" : "terminated", ...fields }),
+      add(secondsAgo, { status: i === count - 1 ? "active" : "terminated", ...fields }),
     );
   }
 
@@ -76,7 +87,7 @@ describe("devices of one user that push each other out", () => {
     ["3", 9],
   ])("are denied with a limit of %s when EC2 lists %d within seconds, and nobody is ended", async (limit, count) => {
     const rows = addNew(count);
-    const { response, entry, level } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: limit });
+    const { response, entry, level } = await ask({ MAX_CONNECTIONS_PER_USER: limit });
     expect(response.allow).toBe(false);
     expect(response["error-msg-on-denied-connection"]).toMatch(/connects too often.*try again.*somebody else may have/);
     expect(callsTo(ec2)).toStrictEqual(["Describe"]);
@@ -90,8 +101,8 @@ describe("devices of one user that push each other out", () => {
     ["3", 8],
   ])("are let in with a limit of %s when there are %d, and the older one is ended", async (limit, count) => {
     const rows = addNew(count);
-    const live = Array.from({ length: Number(limit) - 1 }, () => addConnection(90));
-    const { response, entry } = await askHandlerWith({ MAX_CONNECTIONS_PER_USER: limit });
+    const live = Array.from({ length: Number(limit) - 1 }, () => add(90));
+    const { response, entry } = await ask({ MAX_CONNECTIONS_PER_USER: limit });
     expect(response).toStrictEqual(ALLOWED);
     expect(entry.terminated).toHaveLength(1);
     expect(statuses([...rows, ...live]).filter((status) => status === "active")).toHaveLength(Number(limit) - 1);
@@ -105,20 +116,20 @@ describe("devices of one user that push each other out", () => {
     ["have no time", 3, { establishedAt: "-" }],
   ])("do not count where they %s", async (_, secondsAgo, fields) => {
     addNew(30, secondsAgo, fields);
-    const { response } = await askHandlerWith({});
+    const { response } = await ask();
     expect(response).toStrictEqual(ALLOWED);
   });
 
   test("count for a minute where they are live, as they are when all connected in one moment", async () => {
     const rows = addNew(7, 50, { status: "active" });
-    const { response } = await askHandlerWith({});
+    const { response } = await ask();
     expect(response.allow).toBe(false);
     expect(new Set(statuses(rows))).toStrictEqual(new Set(["active"]));
   });
 
   test("count where EC2's clock is some seconds ahead", async () => {
     addNew(7, -3);
-    expect((await askHandlerWith({})).response.allow).toBe(false);
+    expect((await ask()).response.allow).toBe(false);
   });
 
   test.each([
@@ -126,8 +137,8 @@ describe("devices of one user that push each other out", () => {
     ["two devices that come back 2 s after they were pushed out", [2, 4, 6, 8, 10], "terminated"],
     ["the owner 11 s after a thief's thirty attempts", Array.from({ length: 30 }, () => 11), "active"],
   ])("are let in where they are %s", async (_, secondsAgo, lastStatus) => {
-    const rows = secondsAgo.map((ago, i) => addConnection(ago, { status: i === 0 ? lastStatus : "terminated" }));
-    const { response } = await askHandlerWith({});
+    const rows = secondsAgo.map((ago, i) => add(ago, { status: i === 0 ? lastStatus : "terminated" }));
+    const { response } = await ask();
     expect(response).toStrictEqual(ALLOWED);
     expect(new Set(statuses(rows))).toStrictEqual(new Set(["terminated"]));
   });
@@ -149,12 +160,12 @@ describe("devices of one user that push each other out", () => {
 
   test("are denied with ON_FAILURE=allow too: nothing has failed", async () => {
     addNew(7);
-    expect((await askHandlerWith({ ON_FAILURE: "allow" })).response.allow).toBe(false);
+    expect((await ask({ ON_FAILURE: "allow" })).response.allow).toBe(false);
   });
 
   test("are let in by a dry run, which says what the answer would have been, at level error", async () => {
     addNew(7);
-    const { response, entry, level } = await askHandlerWith({ DRY_RUN: "true" });
+    const { response, entry, level } = await ask({ DRY_RUN: "true" });
     expect(response).toStrictEqual(ALLOWED);
     expect(level).toBe("error");
     expect(entry).toMatchObject({
@@ -165,6 +176,43 @@ describe("devices of one user that push each other out", () => {
 
   test("are let in when the user is exempt", async () => {
     addNew(60);
-    expect((await askHandlerWith({ EXEMPT_USERS: "alice" })).response).toStrictEqual(ALLOWED);
+    expect((await ask({ EXEMPT_USERS: username })).response).toStrictEqual(ALLOWED);
+  });
+
+  test("are refused again at once, with the same entry, and EC2 is not asked", async () => {
+    addNew(7);
+    const [first, again] = [await ask(), await ask()];
+    expect(again.response).toStrictEqual(first.response);
+    expect({ ...again.entry, durationMs: 0 }).toStrictEqual({ ...first.entry, durationMs: 0 });
+    expect(again.level).toBe("error");
+    expect(callsTo(ec2)).toStrictEqual(["Describe"]);
+  });
+
+  test("are refused again in other letters, where letter case does not count", async () => {
+    const settings = { IGNORE_USERNAME_CASE: "true" };
+    addNew(7);
+    await ask(settings);
+    await askHandlerWith(settings, connectEvent({ username: username.toUpperCase() }));
+    expect(callsTo(ec2)).toStrictEqual(["Describe"]);
+  });
+
+  test("are not taken for another user, or for one of the same name on another endpoint", async () => {
+    addNew(7);
+    await ask();
+    const other = await askHandlerWith({}, connectEvent({ username: `${username}2` }));
+    expect(other.response).toStrictEqual(ALLOWED);
+    const beside = new LoopbackEc2();
+    beside.endpointId = "cvpn-endpoint-0badc0de0badc0de0";
+    ec2.beside = [beside];
+    const elsewhere = await askHandlerWith({}, connectEvent({ username, "endpoint-id": beside.endpointId }));
+    expect(elsewhere.response).toStrictEqual(ALLOWED);
+  });
+
+  test("are looked up each time in a dry run, which refuses nobody", async () => {
+    addNew(7);
+    for (const { entry } of [await ask({ DRY_RUN: "true" }), await ask({ DRY_RUN: "true" })]) {
+      expect(entry.reason).toBe("dry run: too many new connections");
+    }
+    expect(callsTo(ec2)).toStrictEqual(["Describe", "Describe"]);
   });
 });

@@ -305,6 +305,69 @@ describe("without an HTTP status", () => {
   });
 });
 
+describe("whoever was refused for too many new connections", () => {
+  const MS = 3_000;
+  // Each test has users of its own: what one remembers is there in the next.
+  let username = "";
+  beforeEach(({ task }) => {
+    username = `user of ${task.id}`;
+    ec2.on(DescribeClientVpnConnectionsCommand).callsFake(({ Filters: [{ Values }] }) => {
+      const ConnectionEstablishedTime = new Date().toISOString().slice(0, 19).replace("T", " ");
+      const fields = { Username: Values[0], ConnectionEstablishedTime, Status: { Code: "terminated" as const } };
+      return { Connections: Array.from({ length: 7 }, (_, i) => row(`new-${i}`, fields)) };
+    });
+  });
+
+  const lookUps = () => ec2.commandCalls(DescribeClientVpnConnectionsCommand).length;
+  async function isAsked(user = username): Promise<boolean> {
+    const before = lookUps();
+    const response: unknown = await handler(connectEvent({ username: user }));
+    expectValidAnswer(response);
+    expect(response.allow).toBe(false);
+    return lookUps() > before;
+  }
+
+  test("is refused for 3 s without a look-up, and then looked up again", async () => {
+    expect(await isAsked()).toBe(true);
+    vi.advanceTimersByTime(MS - 1);
+    expect(await isAsked()).toBe(false);
+    vi.advanceTimersByTime(1);
+    expect(await isAsked()).toBe(true);
+  });
+
+  test("is looked up every 3 s, however often they try: a refusal from memory is not a new one", async () => {
+    for (let tries = 0; tries < 90; tries++) {
+      await isAsked();
+      vi.advanceTimersByTime(100);
+    }
+    expect(lookUps()).toBe(3);
+  });
+
+  test.each([3_600_000, -3_600_000])("is looked up where the clock was set %d ms on", async (ms) => {
+    await isAsked();
+    vi.setSystemTime(Date.now() + ms);
+    expect(await isAsked()).toBe(true);
+  });
+
+  test("is forgotten first where 101 were refused within 3 s, and the other hundred are not", async () => {
+    const users = Array.from({ length: 101 }, (_, i) => `${username}, ${i}`);
+    for (const user of users) expect(await isAsked(user)).toBe(true);
+    const [first, ...others] = users;
+    for (const user of others) expect(await isAsked(user)).toBe(false);
+    expect(await isAsked(first)).toBe(true);
+  });
+
+  test("is no longer the oldest when they were refused once more", async () => {
+    await isAsked();
+    const others = Array.from({ length: 100 }, (_, i) => `${username}, ${i}`);
+    for (const user of others.slice(0, 99)) await isAsked(user);
+    vi.advanceTimersByTime(MS);
+    expect(await isAsked()).toBe(true);
+    expect(await isAsked(others[99])).toBe(true);
+    expect(await isAsked()).toBe(false);
+  });
+});
+
 const LATENCY_MS = 100;
 const APART_MS = 50;
 const MINUTES = 20;

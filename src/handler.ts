@@ -96,7 +96,7 @@ const DRY_RUN_CHECK_MS = 5_000; // of a login, the time of one attempt: it is le
 const SHORTEST_CALL_MS = 100; // with less time left, EC2 is not asked: it would hardly answer in time
 const ATTEMPT_TIMEOUT_MS = 5_000; // or half of the time left: one dead socket leaves time for another try
 const FIRST_RETRY_WAIT_MS = 250; // at most: enough after a lost connection; then doubled each time
-const FIRST_THROTTLED_WAIT_MS = 3_000; // instead: whom EC2 throttles is one of many, and asking sooner serves none sooner
+const FIRST_THROTTLED_WAIT_MS = 3_000; // instead: EC2 throttles where many ask, and serves no more of them if all hurry
 const LONGEST_RETRY_WAIT_MS = 8_000; // in a storm, longer keeps users waiting, shorter has EC2 refuse more (npm run bench)
 const PAGE_SIZE = 1_000; // the largest that DescribeClientVpnConnections gives (EC2 API reference)
 const TERMINATIONS_AT_ONCE = 10; // the user waits for all of them, but EC2 throttles beyond 50 at once
@@ -169,8 +169,8 @@ interface Decision {
   /** For the user who is denied. */
   notice: string;
   outcome: Outcome;
-  /** What the decision would have been. */
-  dryRun?: { decision: string };
+  /** Whether a dry run allows the login all the same. */
+  isChecked?: boolean;
 }
 const allowed = (reason: string, outcome = NONE) => ({ allow: true, reason, notice: "", outcome });
 const denied = (reason: string, notice: string, outcome = NONE) => ({ allow: false, reason, notice, outcome });
@@ -178,6 +178,7 @@ const failed = (reason: string, notice: string, outcome: Outcome) =>
   ON_FAILURE === "allow" ? allowed(reason, outcome) : denied(reason, notice, outcome);
 const notLookedUp = (errors: Failure[]) =>
   failed("older connections could not be looked up", NOT_LOOKED_UP, { ...NONE, errors });
+const checked = (decision: Decision) => ({ ...decision, isChecked: true });
 
 /**
  * Sweeps the endpoint that the event's own field `sweep` names; without that field, answers a login.
@@ -197,8 +198,11 @@ export function handler(event: unknown, context?: Partial<Context>): Promise<Cli
 /** Decides about one new connection, and ends the user's older ones. Never throws. */
 async function login(event: unknown, context?: Partial<Context>): Promise<ClientConnectResponse> {
   const startedAt = performance.now();
-  const unexpected = (error: unknown) => inDryRun({ ...notLookedUp([{ error }]), reason: "an unexpected error" });
-  const { allow, reason, notice, outcome, dryRun } = await decide(event, context).catch(unexpected);
+  const unexpected = (error: unknown) => checked({ ...notLookedUp([{ error }]), reason: "an unexpected error" });
+  const decision = await decide(event, context).catch(unexpected);
+  const isDryRun = DRY_RUN && decision.isChecked;
+  const { allow, reason, notice } = isDryRun ? allowed(`dry run: ${decision.reason}`) : decision;
+  const wouldBe = { decision: wordFor(decision.allow), ...counted(decision.outcome.wouldTerminate) };
   const text = (field: string) => cut(textOf(event, field));
   const fields = {
     decision: wordFor(allow),
@@ -211,7 +215,7 @@ async function login(event: unknown, context?: Partial<Context>): Promise<Client
     endpointId: text("endpoint-id"),
     connectionId: text("connection-id"),
   };
-  log(startedAt, allow && dryRun?.decision !== "deny", fields, { dryRun }, outcome);
+  log(startedAt, decision.allow, fields, { dryRun: isDryRun ? wouldBe : undefined }, decision.outcome);
   return { allow, "error-msg-on-denied-connection": notice, "posture-compliance-statuses": [], "schema-version": "v3" };
 }
 
@@ -220,10 +224,15 @@ async function decide(event: unknown, context?: Partial<Context>): Promise<Decis
   if (wrongSettings.length > 0) return denied(wrongSettings.join("; "), WRONG_SETTING);
   const request = validate(event);
   if (typeof request === "string") return denied(request, INVALID_REQUEST);
-  if (EXEMPT_USERS.has(request.user)) return allowed("exempt user");
-  // Two empty names are not the same user: taking them for one would end everybody's connection.
-  if (request.user === "" && CAN_FILTER && request.version === "v3") return allowed(`no ${IDENTITY} to compare`);
-  return inDryRun(await check(request, deadlineOf(context, DRY_RUN ? DRY_RUN_CHECK_MS : LONGEST_CHECK_MS)));
+  const { version, user } = request;
+  const cannotCheck = (code: string, message: string) => checked(notLookedUp([{ error: errorNamed(code, message) }]));
+  if (EXEMPT_USERS.has(user)) return allowed("exempt user");
+  if (version !== "v3") return cannotCheck("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
+  // Two empty names are not the same user: taking them for one would end everybody's connection. Where a connection
+  // without a name may be anybody's, letting in one more would have everybody's checks fail.
+  if (user === "" && CAN_FILTER) return allowed(`no ${IDENTITY} to compare`);
+  if (user === "") return cannotCheck("UnnamedLogin", `no ${IDENTITY} to compare`);
+  return checked(await check(request, deadlineOf(context, DRY_RUN ? DRY_RUN_CHECK_MS : LONGEST_CHECK_MS)));
 }
 
 /** Returns what counts of a request, or a sentence that says which field is wrong. */
@@ -248,16 +257,13 @@ const isBroken = (text: string) => /\p{Surrogate}/u.test(text);
 
 /** Checks one login: looks up the user's connections, chooses those that have to make room, and ends them. */
 async function check(request: Login, deadline: Deadline): Promise<Decision> {
-  const { version, endpointId, connectionId, user, device } = request;
-  const unchecked = (code: string, message: string) => notLookedUp([{ error: errorNamed(code, message) }]);
-  if (version !== "v3") return unchecked("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
-  if (user === "") return unchecked("UnnamedLogin", `no ${IDENTITY} to compare`); // let in, it could be anybody's
+  const { endpointId, connectionId, user, device } = request;
   const tooOften = denied("too many new connections", TOO_OFTEN);
   const key = JSON.stringify([endpointId, user]);
   if (isRemembered(key)) return tooOften;
   const { connections, errors } = await lookUp(endpointId, filtersFor(user), deadline);
-  // EC2 documents the user name of a row for Active Directory only. Without it the filter's word stands, unless others
-  // may have passed the filter too: then such a row may be anybody's.
+  // EC2 documents a row's user name for Active Directory only. A row without one is this user's, as EC2 was asked for this
+  // name alone. Where all rows were asked for, or the name may be read as a wildcard, such a row may be anybody's.
   const isFilterSure = CAN_FILTER && !/[*?]/.test(user);
   const own = connections.find(({ id }) => id === connectionId);
   const live = connections.filter((one) => one !== own && !hasEnded(one));
@@ -290,13 +296,6 @@ function remember(key: string): void {
   if (refusedAt.size > REMEMBERED.users) refusedAt.delete(oldest);
 }
 
-/** In a dry run, every checked login is allowed, and the log has what the answer would have been. */
-function inDryRun(decision: Decision): Decision {
-  if (!DRY_RUN) return decision;
-  const dryRun = { decision: wordFor(decision.allow), ...counted(decision.outcome.wouldTerminate) };
-  return { ...allowed(`dry run: ${decision.reason}`, decision.outcome), dryRun };
-}
-
 /** Ends what is too old among all connections of an endpoint: of each user, the newest stay. */
 async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<SweepResult> {
   const startedAt = performance.now();
@@ -308,13 +307,13 @@ async function sweep(endpointId: unknown, context?: Partial<Context>): Promise<S
   const { connections, errors } = await lookUp(endpointId, undefined, deadline);
   const isLate = isOver(deadline);
   if (isLate) errors.push({ error: noTimeLeft(deadline) });
-  // Where not all could be read, who is over the limit among those that could is over it among all.
+  // A list of which a part could not be read is enough: whoever has too many in it has too many in all.
   const excess = isLate ? [] : excessOfEachUser(connections);
   const outcome = await terminateAll(endpointId, excess, deadline);
   const active = connections.filter((one) => !hasEnded(one) && !EXEMPT_USERS.has(one.user));
   const found = { active: active.length, unnamed: active.filter(({ user }) => user === "").length };
   const done = { ...outcome, errors: [...errors, ...outcome.errors] };
-  const dryRun = DRY_RUN ? counted(excess) : undefined;
+  const dryRun = DRY_RUN ? counted(outcome.wouldTerminate) : undefined;
   log(startedAt, true, { endpointId: cut(endpointId), ...found }, { dryRun }, done);
   logUsersOfSweep(startedAt, endpointId, outcome);
   if (done.errors[0]) throw errorNamed("IncompleteSweep", `${cut(String(done.errors[0].error))}; see the log entry`);
@@ -408,22 +407,26 @@ function isNew(one: Connection): boolean {
 
 /** Within a second the id decides, so that logins and sweeps do the same each time. */
 const newestFirst = (a: Connection, b: Connection) => order(b.establishedAt, a.establishedAt) || order(a.id, b.id);
+const isNewer = (a: Connection, b: Connection) => newestFirst(a, b) < 0;
 const order = (a: string, b: string) => Number(a > b) - Number(a < b);
 
 /** Returns those of the user's connections that have to make room for the new one. */
 function excessOfUser(others: Connection[], own: Connection | undefined, device: string): Connection[] {
   // EC2 may list the new connection already. Then those that are newer stay, and their logins end this one: else two
   // logins of the same moment would end each other.
-  const older = own?.establishedAt ? others.filter((one) => newestFirst(own, one) < 0) : others;
+  const older = own?.establishedAt ? others.filter((one) => isNewer(own, one)) : others;
   // A device that lost its network comes back while EC2 still lists its dead connection: that one goes, not another's.
   const isDevice = (one: Connection) => device !== "" && one.device === device;
   const lastToGo = (a: Connection, b: Connection) => Number(isDevice(a)) - Number(isDevice(b)) || newestFirst(a, b);
   const newer = others.length - older.length;
-  const placesLeft = Math.max(0, MAX_CONNECTIONS_PER_USER - 1 - newer);
-  return older.toSorted(lastToGo).slice(placesLeft);
+  const olderThatMayStay = Math.max(0, MAX_CONNECTIONS_PER_USER - 1 - newer);
+  return older.toSorted(lastToGo).slice(olderThatMayStay);
 }
 
-/** Returns what would go if each user's newest connection were just logging in, the oldest first. Odd ones do not count. */
+/**
+ * Returns what would go if each user's newest connection were just logging in, the oldest first. A connection without a
+ * name or a time, or with a status that EC2 does not document, neither goes nor makes another one go.
+ */
 export function excessOfEachUser(connections: Connection[]): Connection[] {
   const isSure = ({ user, establishedAt, status }: Connection) =>
     user !== "" && !EXEMPT_USERS.has(user) && establishedAt !== "" && /^(active|failed-to-terminate)$/.test(status);
@@ -534,7 +537,10 @@ async function attempt<T>(call: (abortSignal: AbortSignal) => Promise<T>, ms: nu
   }
 }
 
-/** Whether EC2 or the way to it is broken or busy, whatever the body is, or the SDK has just set its clock by EC2's. */
+/**
+ * Whether trying again may help: EC2 or the way to it is broken or busy, which its status tells without a readable body, or
+ * the SDK has just set its clock by EC2's.
+ */
 function mayGetBetter(error: unknown): boolean {
   if (!isObject(error)) return false;
   const { name, code, $response: response, $metadata: metadata } = error;

@@ -78,9 +78,9 @@ describe.concurrent("faults that pass", () => {
 
   test("a termination that hangs is not called throttled because the look-up was", async () => {
     const user = connect("throttled, and then without an answer");
-    user.fail("DescribeClientVpnConnections", THROTTLED, 2);
+    user.fail("DescribeClientVpnConnections", THROTTLED, 1);
     user.fail("TerminateClientVpnConnections", "hang");
-    const { entry } = await user.askHandler(3_500);
+    const { entry } = await user.askHandler(EIGHT_SECONDS);
     expect(entry.errors).toStrictEqual([
       { connectionId: user.older.connectionId, code: "TimeoutError", message: "no answer from EC2 in time" },
     ]);

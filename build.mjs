@@ -179,8 +179,8 @@ const BUNDLED = {
 export async function bundle(steps) {
   const { outputFiles, metafile } = await esbuild.build({
     ...BUNDLED,
-    // Of what the file exports, Lambda needs the handler alone.
-    stdin: { contents: 'export { handler } from "./src/handler.ts";', resolveDir: ROOT },
+    // Of what the file exports, Lambda needs the two entry points alone.
+    stdin: { contents: 'export { handler, letIn } from "./src/handler.ts";', resolveDir: ROOT },
     format: "cjs",
     // esbuild exports getters that can be neither replaced nor redefined, which is what tracing layers do to wrap a handler.
     // A plain copy has ordinary properties.
@@ -289,13 +289,13 @@ export function checkBudget(name, bytes, budget, metafile) {
 }
 
 /**
- * Throws if a file does not load in a fresh process, or lacks the handler: its hash must not be printed.
+ * Throws if a file does not load in a fresh process, or lacks an entry point: its hash must not be printed.
  *
  * @param {string} file
  */
 function checkLoads(file) {
   const script =
-    "try { require(process.argv[1]).handler.call; }" +
+    "try { const file = require(process.argv[1]); for (const name of ['handler', 'letIn']) file[name].call; }" +
     "catch (error) { console.error(String(error)); process.exitCode = 1; }";
   const env = { ...process.env, AWS_REGION: "eu-central-1", AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" };
   const { status, stderr } = spawnSync(process.execPath, ["-e", script, file], { env, encoding: "utf8" });

@@ -58,7 +58,7 @@ function tick() {
   lastTickAt = now;
 }
 
-process.on("message", async ({ id, settings, event, remaining, instance = 0 }) => {
+process.on("message", async ({ id, settings, event, remaining, instance = 0, entryPoint = "handler" }) => {
   if (settings !== undefined) {
     // The handler reads its settings when it is loaded, and never again.
     Object.assign(process.env, settings);
@@ -83,7 +83,7 @@ process.on("message", async ({ id, settings, event, remaining, instance = 0 }) =
   };
   try {
     const response = await logOfInvocation.run(log, () =>
-      modules[instance]?.handler?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
+      modules[instance]?.[entryPoint]?.(event, remaining === undefined ? undefined : { getRemainingTimeInMillis }),
     );
     process.send?.({ ...reply(), response });
   } catch (error) {

@@ -25,6 +25,8 @@ export interface InvokeOptions {
   remaining?: number;
   /** Which of the instances, from 0. */
   instance?: number;
+  /** Which export is called; by default, `handler`. */
+  entryPoint?: string;
 }
 
 /** What was thrown, and what was measured until then. */

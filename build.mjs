@@ -2,7 +2,8 @@
 //   index.cjs     the handler with the AWS SDK inside, minified
 //   function.zip  index.cjs alone, to upload
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
-//   stack.yaml    src/stack.yaml with index.cjs and the version inside: a CloudFormation template that sets up everything
+//   stack.yaml    src/stack.yaml with index.cjs, src/dashboard.json and the version inside: a CloudFormation template
+//                 that sets up everything
 //   preview.mjs   src/preview.ts with the handler and the AWS SDK inside: a look at an endpoint before it is set up
 //
 // Most of the AWS SDK is code that this handler cannot reach, and Lambda would load it at every cold start. esbuild drops
@@ -24,6 +25,7 @@ const ROOT = dirname(fileURLToPath(import.meta.url));
 export const HANDLER = join(ROOT, "src", "handler.ts");
 const PREVIEW = join(ROOT, "src", "preview.ts");
 export const STACK = join(ROOT, "src", "stack.yaml");
+export const DASHBOARD = join(ROOT, "src", "dashboard.json");
 
 /**
  * What the files may weigh, in bytes: a little more than they do. A file over its budget most likely means that an SDK
@@ -243,16 +245,17 @@ function stripTypes(folder) {
 }
 
 /**
- * Puts the code and the version into their places in the template, as JSON strings: so they do not depend on indentation,
- * on the length of their lines or on spaces at their ends, as they would in YAML's other ways to write a text.
+ * Puts the version, the dashboard and the code into their places in the template, as JSON: so they do not depend on
+ * indentation, on the length of their lines or on spaces at their ends, as they would in YAML's other texts.
  *
  * @param {string} source of the template
- * @param {string} code
- * @param {string} version
+ * @param {{ version: string, dashboard: string, code: string }} parts
  */
-export function stackTemplate(source, code, version) {
+export function stackTemplate(source, { version, dashboard, code }) {
+  const started = put(source, "Value: THE_VERSION", version);
+  const shown = put(started, "DashboardBody: THE_DASHBOARD", dashboardBody(dashboard));
   // The code last: nothing in it is a place.
-  const template = put(put(source, "Value: THE_VERSION", version), "ZipFile: THE_CODE", code);
+  const template = put(shown, "ZipFile: THE_CODE", code);
   // A JSON string means the same to every reader of YAML as long as it is ASCII.
   if (/[^\n -~]/.test(template)) throw new Error("the template has a character that is not printable ASCII");
   return template;
@@ -261,12 +264,36 @@ export function stackTemplate(source, code, version) {
 /**
  * @param {string} template
  * @param {string} place a property and what stands for its value
- * @param {string} value
+ * @param {unknown} value
  */
 function put(template, place, value) {
   const parts = template.split(place);
   if (parts.length !== 2) throw new Error(`the template has ${parts.length - 1} places, not 1: ${place}`);
   return parts.join(`${place.split(" ")[0]} ${JSON.stringify(value)}`);
+}
+
+/**
+ * Returns what CloudFormation makes the dashboard's body of. Unlike in that, a long text of src/dashboard.json is a list of
+ * lines, and a widget may have a `condition`, one of the template's, and is left out where that is not met.
+ *
+ * @param {string} dashboard
+ */
+function dashboardBody(dashboard) {
+  /** @type {{ widgets: { condition?: string }[] }} */
+  const { widgets, ...others } = JSON.parse(dashboard, (name, value) =>
+    name === "markdown" || name === "query" ? [value].flat().join(" ") : value,
+  );
+  // What CloudFormation puts in as an annotation's value has to be a number.
+  const textOf = (/** @type {object} */ part) => JSON.stringify(part).replace(/"value":"(\$\{\w+\})"/g, '"value":$1');
+  const always = widgets.filter(({ condition }) => condition === undefined);
+  const perhaps = widgets.filter(({ condition }) => condition !== undefined);
+  const variables = perhaps.map(({ condition, ...widget }, i) => [
+    `Widget${i}`,
+    { "Fn::If": [condition, { "Fn::Sub": `,${textOf(widget)}` }, ""] },
+  ]);
+  const places = variables.map(([name]) => `\${${name}}`).join("");
+  const text = textOf({ ...others, widgets: always }).replace(/(?=\]\}$)/, () => places);
+  return { "Fn::Sub": [text, Object.fromEntries(variables)] };
 }
 
 /**
@@ -313,7 +340,9 @@ async function main(folder, print) {
   checkBudget("index.cjs", code.length, BUDGET["index.cjs"], metafile);
   checkBudget("function.zip", archive.length, BUDGET["function.zip"], metafile);
   const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
-  const template = stackTemplate(readFileSync(STACK, "utf8"), Buffer.from(code).toString(), version);
+  const dashboard = readFileSync(DASHBOARD, "utf8");
+  const parts = { version, dashboard, code: Buffer.from(code).toString() };
+  const template = stackTemplate(readFileSync(STACK, "utf8"), parts);
   checkBudget("stack.yaml", template.length, BUDGET["stack.yaml"], metafile);
   /** @type {string[]} */
   const sizes = [];

@@ -89,7 +89,10 @@ export function createStack(template: Template, given: Record<string, string>): 
     }
     values[name] = Type === "Number" ? Number(value) : value;
   }
-  const isConditionMet = (condition: string) => resolve(template.Conditions[condition]) === true;
+  const isConditionMet = (condition: string) => {
+    if (!(condition in template.Conditions)) throw new Error(`there is no condition ${condition}`);
+    return resolve(template.Conditions[condition]) === true;
+  };
   const isMet = ({ Condition }: { Condition?: string }) => Condition === undefined || isConditionMet(Condition);
   const existing = filterValues(template.Resources, isMet);
   const resources = mapValues(existing, (resource) => ({

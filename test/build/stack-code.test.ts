@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import vm from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { STACK, stackTemplate } from "../../build.mjs";
+import { DASHBOARD, STACK, stackTemplate } from "../../build.mjs";
 import { type Fault, REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
@@ -23,6 +23,7 @@ import {
 // The code inside dist/stack.yaml: that it is the bundle, and works as what CloudFormation makes of it.
 
 const source = readFileSync(STACK, "utf8");
+const dashboard = readFileSync(DASHBOARD, "utf8");
 const template = readTemplate(`${DIST}stack.yaml`);
 const byDefault = createStack(template, ONLY_WHAT_IS_NEEDED);
 const enforcing = createStack(template, { ...ONLY_WHAT_IS_NEEDED, DryRun: "false" });
@@ -159,20 +160,27 @@ describe("the build of the template", () => {
     const ascii = String.fromCharCode(...Array.from({ length: 127 }, (_, i) => i));
     const code = `${ascii}\n\n  - # : '\n---\n...\n  \nZipFile: THE_CODE Value: THE_VERSION`;
     const file = join(folder, "stack.yaml");
-    writeFileSync(file, stackTemplate(source, code, "1.0"));
+    writeFileSync(file, stackTemplate(source, { version: "1.0", dashboard, code }));
     const stack = createStack(readTemplate(file), ONLY_WHAT_IS_NEEDED);
     expect([codeOf(stack), stack.outputs.Version]).toStrictEqual([code, "1.0"]);
   });
 
-  test.each(["ZipFile: THE_CODE", "Value: THE_VERSION"])("fails when there is not one place for %s", (place) => {
-    expect(() => stackTemplate(source.replace(place, ""), "", "")).toThrow("0 places, not 1");
-    expect(() => stackTemplate(`${source}${place}`, "", "")).toThrow("2 places, not 1");
-  });
+  const parts = { version: "1.0", dashboard, code: "" };
 
-  test("fails on a character that YAML might not take, in the code and in the template", () => {
+  test.each(["ZipFile: THE_CODE", "DashboardBody: THE_DASHBOARD", "Value: THE_VERSION"])(
+    "fails when there is not one place for %s",
+    (place) => {
+      expect(() => stackTemplate(source.replace(place, ""), parts)).toThrow("0 places, not 1");
+      expect(() => stackTemplate(`${source}${place}`, parts)).toThrow("2 places, not 1");
+    },
+  );
+
+  test("fails on a character that YAML might not take, in the code, the dashboard and the template", () => {
     for (const character of ["\u007f", "\u0085", "\u2028", "\ufeff", "ü", "😀"]) {
-      expect(() => stackTemplate(source, character, "")).toThrow("not printable ASCII");
-      expect(() => stackTemplate(`${source}# ${character}`, "", "")).toThrow("not printable ASCII");
+      const shown = dashboard.replace('"title": "', `$&${character}`);
+      expect(() => stackTemplate(source, { ...parts, code: character })).toThrow("not printable ASCII");
+      expect(() => stackTemplate(source, { ...parts, dashboard: shown })).toThrow("not printable ASCII");
+      expect(() => stackTemplate(`${source}# ${character}`, parts)).toThrow("not printable ASCII");
     }
   });
 });

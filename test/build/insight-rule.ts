@@ -41,12 +41,17 @@ export function readRule(body: string): Rule {
 }
 
 /**
- * Counts log entries, each a line of JSON, by contributor. What CloudWatch makes of an entry without a key, or with an empty
+ * Counts log entries, each a line of JSON, by contributor. A value that no entry has is one that nobody writes. What CloudWatch makes of an entry without a key, or with an empty
  * one, is not documented: none that the filters let through may be so.
  */
-export function contributorsOf({ Contribution: { Keys, Filters } }: Rule, entries: string[]): Record<string, number> {
+export function contributorsOf({ Contribution: { Keys, Filters } }: Rule, lines: string[]): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const entry of entries.map((line) => JSON.parse(line))) {
+  const entries: unknown[] = lines.map((line) => JSON.parse(line));
+  for (const { Match, In } of Filters) {
+    const found = new Set(entries.map((entry) => valueAt(entry, Match)));
+    for (const value of In) assert.ok(found.has(value), `no entry has ${value} as ${Match}`);
+  }
+  for (const entry of entries) {
     if (!Filters.every(({ Match, In }) => In.includes(String(valueAt(entry, Match))))) continue;
     const values = Keys.map((key) => valueAt(entry, key));
     for (const value of values) assert.ok(typeof value === "string" && value !== "", JSON.stringify(entry));
@@ -56,7 +61,8 @@ export function contributorsOf({ Contribution: { Keys, Filters } }: Rule, entrie
   return counts;
 }
 
-function valueAt(entry: unknown, path: string): unknown {
+/** Returns what is at a path such as `$.message.user`. */
+export function valueAt(entry: unknown, path: string): unknown {
   return path
     .split(".")
     .slice(1)

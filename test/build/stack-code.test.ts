@@ -4,12 +4,12 @@ import { join } from "node:path";
 import vm from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DASHBOARD, STACK, stackTemplate } from "../../build.mjs";
-import { type Fault, REFUSED } from "../ec2/faults.ts";
+import { REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
 import { statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, type Invocable, measuredUntil } from "../helpers/lambda.ts";
+import { DIST, type Invocable } from "../helpers/lambda.ts";
 import {
   ALL,
   createStack,
@@ -105,31 +105,6 @@ describe("the code in the template", () => {
     expect((await lambda.invoke(connectEvent({ "common-name": "alice" }))).response).toStrictEqual(ALLOWED);
   });
 
-  const allowing = createStack(template, { ...ONLY_WHAT_IS_NEEDED, DryRun: "false", OnFailure: "allow" });
-  const login = () => connectEvent();
-  const SECOND = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
-  test.each<[what: string, stack: Stack, event: () => unknown, fault: Fault | undefined, metricFilters: string[]]>([
-    ["a login that ON_FAILURE=allow let in unchecked", allowing, login, REFUSED, ["UncheckedLogin"]],
-    ["a login that a dry run let in unchecked", byDefault, login, REFUSED, ["UncheckedLogin"]],
-    ["a denial", enforcing, login, REFUSED, ["Denial"]],
-    ["a denial on a second endpoint", enforcing, () => connectEvent({ "endpoint-id": SECOND }), undefined, ["Denial"]],
-    ["a login that was checked", allowing, login, undefined, []],
-    ["a sweep", enforcing, () => scheduled(enforcing), undefined, ["LoggedSweep"]],
-    ["a sweep in a dry run", byDefault, () => scheduled(byDefault), undefined, ["LoggedSweep"]],
-    ["a sweep that failed", allowing, () => scheduled(allowing), REFUSED, ["LoggedSweep"]],
-    ["a schedule with a misspelt input", byDefault, () => ({ sweeep: ENDPOINT_ID }), undefined, ["Denial"]],
-  ])("writes a log entry that the metric filters take for what it is: %s", async (_, stack, event, fault, expected) => {
-    if (fault) ec2.fail("DescribeClientVpnConnections", fault);
-    const lambda = await start(stack);
-    const { log } = await lambda.invoke(event()).catch(measuredUntil);
-    expect(log).toHaveLength(1);
-    const filters = Object.entries(withAll.resources).filter(([, { Type }]) => Type === "AWS::Logs::MetricFilter");
-    const matching = filters.filter(([, { Properties }]) =>
-      matches(String(Properties.FilterPattern), log[0]?.message[0]),
-    );
-    expect(matching.map(([name]) => name)).toStrictEqual(expected);
-  });
-
   test("denies what a misspelt input of the schedule asks for, in an entry at level error", async () => {
     const lambda = await start(byDefault);
     const { response, log } = await lambda.invoke({ sweeep: ENDPOINT_ID });
@@ -143,16 +118,6 @@ describe("the code in the template", () => {
 function scheduled(stack: Stack): { sweep: string } {
   const { Input } = Object(propertiesOf(stack, "Schedule").Target);
   return JSON.parse(Input);
-}
-
-/** Reads a CloudWatch Logs filter pattern, `{ $.message.field = "text" && $.message.field >= 1 }`, as far as it is used. */
-function matches(pattern: string, entry: unknown): boolean {
-  const [, conditions = ""] = /^\{ (.+) \}$/.exec(pattern) ?? [];
-  return conditions.split(" && ").every((condition) => {
-    const [, field = "", sign, value = ""] = /^\$\.message\.(\w+) (=|>|>=) (.+)$/.exec(condition) ?? [];
-    const [actual, expected] = [Object(entry)[field], JSON.parse(value)];
-    return (sign !== ">" && actual === expected) || (sign !== "=" && actual > expected);
-  });
 }
 
 describe("the build of the template", () => {

@@ -1,9 +1,8 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import { DIST, measuredUntil } from "../helpers/lambda.ts";
+import { DIST } from "../helpers/lambda.ts";
 import {
   ALL,
   createStack,
@@ -12,18 +11,17 @@ import {
   propertiesOf,
   readTemplate,
 } from "./cloudformation.ts";
-import { contributorsOf, readRule } from "./insight-rule.ts";
+import { contributorsOf, readRule, valueAt } from "./insight-rule.ts";
+import { KINDS, type Kind, LOGINS, type LogEntry, LogGroup, recordStory, SWEEPS, SWEPT_USERS } from "./log-story.ts";
+import { type Row, runQuery } from "./logs-insights.ts";
+import { takenBy } from "./metric-filter.ts";
 
-// What dist/stack.yaml looks for in the log is what the handler writes there.
+// What dist/stack.yaml looks for in the log is what the handler writes there, and it shows what its title says.
 
 // In another Region than the tests' own, so that none is written out.
 const template = readTemplate(`${DIST}stack.yaml`);
-const stack = createStack(template, { ...ALL, Dashboard: "true", "AWS::Region": "us-west-2" });
+const stack = createStack(template, { ...ALL, TakeoversPerHour: "6", Dashboard: "true", "AWS::Region": "us-west-2" });
 const savedQueries = Object.values(propertiesByType(stack, /QueryDefinition/));
-const queries = Object.fromEntries(savedQueries.map(({ Name, QueryString }) => [String(Name), String(QueryString)]));
-const patterns = Object.values(propertiesByType(stack, /MetricFilter/)).map(
-  ({ FilterPattern, MetricTransformations }) => [FilterPattern, Object(MetricTransformations)[0].MetricValue].join(),
-);
 const { DashboardName, DashboardBody } = propertiesOf(stack, "DashboardPage");
 const { widgets }: { widgets: Widget[] } = JSON.parse(String(DashboardBody));
 type Widget = Record<"x" | "y" | "width" | "height", number> & {
@@ -33,55 +31,159 @@ type Widget = Record<"x" | "y" | "width" | "height", number> & {
 type Metric = [namespace: string, name: string, dimension: string, value: string, options: object] | [math: object];
 const widgetsOf = (type: string) => widgets.filter((one) => one.type === type).map(({ properties }) => properties);
 
-/** The entries of the log, as CloudWatch gets them from Lambda. A sweep's own are those without a user. */
-const log: Record<"login" | "sweep", string[]> = { login: [], sweep: [] };
+/** Each query of the template, by its name in the folder or the title of its widget. */
+const queries = Object.fromEntries([
+  ...savedQueries.map(({ Name, QueryString }) => [String(Name).replace("client-vpn/", ""), String(QueryString)]),
+  ...widgetsOf("log").map(({ title, query }) => [title, String(query)]),
+]);
+const PUSHED_OUT = "Users whose connections push each other out (two addresses may be one person who moved)";
+
 const ec2 = useEc2();
 const { lambda } = useBuilt(ec2, "index.cjs", { AWS_LAMBDA_LOG_FORMAT: "JSON" });
-
+let story: LogEntry[] = [];
 beforeAll(async () => {
-  for (const DRY_RUN of ["true", "false"]) {
-    const loaded = await lambda().loadWith({ DRY_RUN });
-    const write = async (kind: keyof typeof log, event: unknown) => {
-      const invocation = await loaded.invoke(event).catch(measuredUntil);
-      for (const { level, message } of invocation.log) log[kind].push(JSON.stringify({ level, message: message[0] }));
-    };
-    for (const fault of [undefined, REFUSED]) {
-      ec2.reset();
-      ec2.addConnection();
-      ec2.addConnection({ establishedAt: new Date() });
-      if (fault) ec2.fail("DescribeClientVpnConnections", fault);
-      await write("sweep", { sweep: ENDPOINT_ID });
-      if (fault) ec2.fail("DescribeClientVpnConnections", fault);
-      await write("login", connectEvent());
-    }
-  }
+  story = await recordStory(ec2, lambda());
 });
 
-/** The entries of both kinds that are about a user. */
-const ofUsers = () => [...log.login, ...log.sweep.filter((entry) => JSON.parse(entry).message.user)];
+const linesOf = (entries: LogEntry[]) => entries.map(({ line }) => line);
+const rowsOf = (entries: LogEntry[]) => entries.map(({ row }) => row);
+const ofKinds = (kinds: readonly Kind[]) => story.filter(({ kind }) => kinds.includes(kind));
 
-/** The paths of all fields in entries, as CloudWatch Logs Insights names them: `message.errors.0.code`. */
-function fieldsOf(entries: string[]): Set<string> {
-  const paths = (value: unknown): string[] =>
-    typeof value === "object" && value !== null
-      ? Object.entries(value).flatMap(([name, inner]) => [name, ...paths(inner).map((path) => `${name}.${path}`)])
-      : [];
-  return new Set(entries.flatMap((entry) => paths(JSON.parse(entry))));
+test("the story has entries of every kind", () => {
+  expect(KINDS.filter((kind) => ofKinds([kind]).length === 0)).toStrictEqual([]);
+});
+
+/** Which entries a query takes, and what it shows of them: the lines, or the newest first if it lists them one by one. */
+interface Expected {
+  takes: readonly Kind[];
+  shows: Row[] | "newest first";
 }
-
-test.each([...Object.values(queries), ...widgetsOf("log").map(({ query }) => String(query)), ...patterns])(
-  "reads either logins, or sweeps, or what is about a user, and fields that these have: %s",
-  (text) => {
-    const read = [...text.matchAll(/\bmessage(?:\.\w+)+/g)].map(([field]) => field);
-    const entries = {
-      "message.decision": log.login,
-      "message.active": log.sweep.filter((entry) => !JSON.parse(entry).message.user),
-      "message.reason": ofUsers(),
-    }[String(read[0])];
-    const fields = fieldsOf(entries ?? []);
-    expect(read.filter((field) => !fields.has(field))).toStrictEqual([]);
+const REASON = "message.reason";
+const CODE = "message.errors.0.code";
+const NOT_LOOKED_UP = "older connections could not be looked up";
+const NOT_TERMINATED = "older connections could not be terminated";
+const denials = (count: string): Row[] => [
+  { [REASON]: NOT_LOOKED_UP, [CODE]: "UnauthorizedOperation", [count]: 2 },
+  { [REASON]: NOT_TERMINATED, [CODE]: "failed-to-terminate", [count]: 1 },
+  { [REASON]: "too many new connections", [CODE]: undefined, [count]: 1 },
+  { [REASON]: NOT_LOOKED_UP, [CODE]: "InvalidClientVpnEndpointId.NotFound", [count]: 1 },
+  { [REASON]: expect.stringMatching(/^wrong setting: IDENTITY/), [CODE]: undefined, [count]: 1 },
+  { [REASON]: expect.stringMatching(/^invalid request: schema-version/), [CODE]: undefined, [count]: 1 },
+];
+const EXPECTED: Record<string, Expected> = {
+  "Denials by reason": { takes: ["denial"], shows: denials("denials") },
+  "Denials and failed checks one by one": {
+    takes: [
+      "login that was let in unchecked",
+      "login that was let in although one could not be ended",
+      "denial",
+      "dry run: login that would be denied",
+      "dry run: unchecked login that would be denied",
+      "dry run: unchecked login that would be let in",
+    ],
+    shows: "newest first",
   },
-);
+  [PUSHED_OUT]: {
+    takes: ["login that took over", "dry run: login that would take over", "user whom a sweep ended"],
+    shows: [
+      { "message.user": "alice", times: 6, addresses: 2, firstAddress: "203.0.113.7", lastAddress: "198.51.100.9" },
+    ],
+  },
+  "Whom a dry run would have ended or denied": {
+    takes: [
+      "dry run: login that would take over",
+      "dry run: login that would be denied",
+      "dry run: unchecked login that would be denied",
+    ],
+    shows: "newest first",
+  },
+  "Whose sessions a sweep ended, or would have": {
+    takes: SWEPT_USERS,
+    shows: [
+      { "message.user": "alice", sweeps: 4, ended: 3, wouldHaveEnded: 2 },
+      { "message.user": "bob", sweeps: 1, ended: 1 },
+    ],
+  },
+  "Logins that were allowed, let in although the check failed, and denied": {
+    takes: LOGINS,
+    shows: [{ allowed: 13, letInUnchecked: 4, denied: 7 }],
+  },
+  "Logins by answer and reason, denials first": {
+    takes: LOGINS,
+    shows: [
+      ...denials("logins").map((row) => ({ ...row, "message.decision": "deny" })),
+      { [REASON]: "older connections terminated", logins: 2 },
+      { [REASON]: "dry run: older connections terminated", logins: 2 },
+      { [REASON]: `dry run: ${NOT_LOOKED_UP}`, logins: 2 },
+      { [REASON]: "no older connections", logins: 1 },
+      { [REASON]: "exempt user", logins: 1 },
+      { [REASON]: "no username to compare", logins: 1 },
+      { [REASON]: NOT_LOOKED_UP, [CODE]: "UnauthorizedOperation", logins: 1 },
+      { [REASON]: NOT_TERMINATED, [CODE]: "failed-to-terminate", logins: 1 },
+      { [REASON]: "dry run: no older connections", logins: 1 },
+      { [REASON]: "dry run: too many new connections", logins: 1 },
+    ],
+  },
+  "Sessions that logins ended, or in a dry run would have": {
+    takes: LOGINS,
+    shows: [{ ended: 4, wouldHaveEnded: 4 }],
+  },
+  "Sessions that sweeps ended, or in a dry run would have": {
+    takes: SWEEPS,
+    shows: [{ ended: 4, wouldHaveEnded: 2 }],
+  },
+  "Active connections, and those without a name": {
+    takes: SWEEPS,
+    shows: [{ active: 6, withoutName: 2 }],
+  },
+  "Whose sessions are taken most, and from which address (or in a dry run would be)": {
+    takes: [
+      "login that took over",
+      "login that was let in although one could not be ended",
+      "dry run: login that would take over",
+    ],
+    shows: [
+      { "message.username": "alice", "message.publicIp": "203.0.113.7", times: 3, ended: 3, wouldHaveEnded: 2 },
+      { "message.username": "alice", "message.publicIp": "198.51.100.9", times: 2, ended: 1, wouldHaveEnded: 2 },
+    ],
+  },
+  "How long a login waits for the answer, in ms: half of them, and 95 of 100, at most": {
+    takes: LOGINS,
+    shows: [{ p50: 280, p95: 830 }],
+  },
+};
+
+test.each(Object.entries(queries))("takes the entries that it should, and shows what they say: %s", (name, query) => {
+  const { takes, shows } = EXPECTED[name] ?? expect.fail("say in EXPECTED what this query takes and shows");
+  const { taken, shown } = runQuery(String(query), rowsOf(story));
+  const kinds = story.filter(({ row }) => taken.includes(row)).map(({ kind }) => kind);
+  expect(kinds).toStrictEqual(ofKinds(takes).map(({ kind }) => kind));
+  if (shows !== "newest first") return expect(shown).toMatchObject(shows);
+  const times = rowsOf(ofKinds(takes)).map((row) => row["@timestamp"]);
+  expect(shown.map((row) => row["@timestamp"])).toStrictEqual(times.toReversed());
+});
+
+test.each<[name: string, takes: readonly Kind[], values: unknown[]]>([
+  ["Denial", ["denial"], [1]],
+  [
+    "UncheckedLogin",
+    [
+      "login that was let in unchecked",
+      "login that was let in although one could not be ended",
+      "dry run: unchecked login that would be denied",
+      "dry run: unchecked login that would be let in",
+    ],
+    [1],
+  ],
+  ["LoggedSweep", SWEEPS, [0, 1, 2]],
+])("the metric filter %s takes the entries that it should, and of each a number", (name, takes, values) => {
+  const { FilterPattern, MetricTransformations } = propertiesOf(stack, name);
+  const [{ MetricValue }] = Object(MetricTransformations);
+  const taken = takenBy(String(FilterPattern), linesOf(story));
+  expect(taken).toStrictEqual(linesOf(ofKinds(takes)));
+  const told = taken.map((line) => (MetricValue === "1" ? 1 : valueAt(JSON.parse(line), MetricValue)));
+  expect([...new Set(told)].sort()).toStrictEqual(values);
+});
 
 test("the saved queries read the stack's log group, and are in a folder with the stack's name", () => {
   expect(savedQueries.length).toBeGreaterThan(4);
@@ -89,18 +191,6 @@ test("the saved queries read the stack's log group, and are in a folder with the
     expect(Name).toMatch(/^client-vpn\/[A-Z][a-z ,()]+$/);
     expect(LogGroupNames).toStrictEqual(["<HandlerLog>"]);
   }
-});
-
-test("names the users whose sessions a sweep ended, or would have ended", () => {
-  const query = queries["client-vpn/Whose sessions a sweep ended, or would have"];
-  const [, pattern = ""] = /^filter message\.reason like \/(.*)\/\n/.exec(String(query)) ?? [];
-  expect(pattern).not.toBe("");
-  const entries = [...log.login, ...log.sweep].map((entry) => JSON.parse(entry).message);
-  const swept = entries.filter(({ reason }) => new RegExp(pattern).test(reason));
-  expect(swept).toMatchObject([
-    { user: "alice", terminatedCount: 0, dryRun: { terminatedCount: 1 } },
-    { user: "alice", terminatedCount: 1 },
-  ]);
 });
 
 describe("the rule and the alarm on takeovers", () => {
@@ -114,24 +204,19 @@ describe("the rule and the alarm on takeovers", () => {
       "ENABLED",
       ["<HandlerLog>"],
     ]);
-    expect(rule.Contribution.Keys).toStrictEqual(["$.message.user"]);
-    expect(contributorsOf(rule, [...log.login, ...log.sweep])).toStrictEqual({ alice: 3 });
+    expect(contributorsOf(rule, linesOf(story))).toStrictEqual({ alice: 6, bob: 1 });
   });
 
-  test("count what the saved query lists, from half of the alarm's number within an hour of the clock", () => {
-    const [, query = ""] =
-      Object.entries(queries).find(([name]) => name.includes("/Users whose connections push")) ?? [];
-    const [, reasons = ""] = /^filter message\.reason in (\[[^\]]*\])/.exec(query) ?? [];
-    expect(rule.Contribution.Filters).toStrictEqual([{ Match: "$.message.reason", In: expect.any(Array) }]);
-    expect(new Set(JSON.parse(reasons))).toStrictEqual(new Set(rule.Contribution.Filters[0]?.In));
-    expect(query).toContain(`\n| filter times * 2 >= ${Threshold}\n`);
-    expect(query).toContain(" by message.user, bin(1h) ");
+  test("count within an hour, as the saved query does of the clock", () => {
+    const [{ Period }] = Object(propertiesOf(stack, "Takeovers").Metrics);
+    expect(Period).toBe(3_600);
+    expect(queries[PUSHED_OUT]).toContain(" by message.user, bin(1h) ");
   });
 
   test.each(["username", "common-name"])(
-    "tell who takes a session again and again, and who does not: %s",
+    "tell who takes a session again and again, and who does not, and the saved query from half as often: %s",
     async (IDENTITY) => {
-      const story: string[] = [];
+      const log = new LogGroup();
       const lambdas = {
         enforcing: await lambda().loadWith({ IDENTITY }),
         watching: await lambda().loadWith({ IDENTITY, DRY_RUN: "true" }),
@@ -142,19 +227,14 @@ describe("the rule and the alarm on takeovers", () => {
         const establishedAt = new Date(Date.UTC(2026, 0, 1, 8, next++));
         const connectionId = `cvpn-connection-${next}`;
         const names = IDENTITY === "username" ? { username: user } : { username: "", "common-name": user };
-        const { response, log } = await lambdas[by].invoke(connectEvent({ "connection-id": connectionId, ...names }));
-        expect(response.allow).toBe(true);
-        story.push(...log.map(({ level, message }) => JSON.stringify({ level, message: message[0] })));
+        await log.write("login", lambdas[by], connectEvent({ "connection-id": connectionId, ...names }));
         const row = IDENTITY === "username" ? { username: user, commonName: "" } : { username: "", commonName: user };
         ec2.addConnection({ ...row, connectionId, establishedAt });
       };
-      const sweep = async (by: keyof typeof lambdas) => {
-        const { log } = await lambdas[by].sweep({ sweep: ENDPOINT_ID });
-        story.push(...log.map(({ level, message }) => JSON.stringify({ level, message: message[0] })));
-      };
+      const sweep = (by: keyof typeof lambdas) => log.write("sweep", lambdas[by], { sweep: ENDPOINT_ID });
       // Alice and a thief in turn; Bob changes to his phone and back; Carol's two devices, left by one moment, are swept.
       for (let i = 0; i < 10; i++) await connect("alice");
-      for (let i = 0; i < 3; i++) await connect("bob");
+      for (let i = 0; i < 4; i++) await connect("bob");
       for (const i of [1, 2]) {
         const names = IDENTITY === "username" ? { username: "carol" } : { username: "", commonName: "carol" };
         ec2.addConnection({ ...names, establishedAt: new Date(Date.UTC(2026, 0, 1, 9, i)) });
@@ -162,10 +242,15 @@ describe("the rule and the alarm on takeovers", () => {
       for (let i = 0; i < 10; i++) await sweep("watching");
       await sweep("enforcing");
       for (let i = 0; i < 10; i++) await connect("dave", "watching");
-      const takeovers = contributorsOf(rule, story);
-      expect(takeovers).toStrictEqual({ alice: 9, bob: 2, carol: 1, dave: 9 });
+      const takeovers = contributorsOf(rule, linesOf(log.entries));
+      expect(takeovers).toStrictEqual({ alice: 9, bob: 3, carol: 1, dave: 9 });
       const over = Object.keys(takeovers).filter((user) => (takeovers[user] ?? 0) >= Number(Threshold));
       expect(over).toStrictEqual(["alice", "dave"]);
+      expect(runQuery(String(queries[PUSHED_OUT]), rowsOf(log.entries)).shown).toMatchObject([
+        { "message.user": "alice", times: 9 },
+        { "message.user": "dave", times: 9 },
+        { "message.user": "bob", times: 3 },
+      ]);
     },
   );
 });

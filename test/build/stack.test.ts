@@ -338,7 +338,7 @@ describe("the alarms", () => {
     const NAMESPACE = "ClientVPNSessionHandler";
     const logMetric = (MetricName: string, MetricValue: string) => ({
       LogGroupName: "<HandlerLog>",
-      FilterPattern: expect.any(String), // stack-code.test.ts tries it
+      FilterPattern: expect.any(String), // stack-queries.test.ts tries it
       MetricTransformations: [{ MetricNamespace: NAMESPACE, MetricName, MetricValue }],
     });
     expect(propertiesByType(withAll, /MetricFilter/)).toStrictEqual({

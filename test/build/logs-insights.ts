@@ -1,19 +1,13 @@
 /**
  * CloudWatch Logs Insights in miniature: of its language, what the saved queries and the dashboard use. It refuses the rest,
- * and whatever is not found in the entries: a field, or a text that a field is compared with.
+ * and a condition that no entry meets: that looks for what nobody writes.
  */
 
 /** A log entry or a line of a result, with the names of fields as Logs Insights has them: `message.errors.0.code`. */
 export type Row = Record<string, unknown>;
 
 type Value = (row: Row) => unknown;
-type Aggregate = (rows: Row[]) => unknown;
-
-/** Returns which entries the first filter of a query takes, and the lines that the query shows. */
-export function runQuery(query: string, entries: Row[]): { taken: Row[]; shown: Row[] } {
-  const { taken = [], rows } = new Query(query, entries).run();
-  return { taken, shown: rows };
-}
+type Literal = string | number | RegExp;
 
 /** Returns the fields of a log entry. */
 export function rowOf(entry: object, path = ""): Row {
@@ -23,11 +17,44 @@ export function rowOf(entry: object, path = ""): Row {
   return Object.assign({}, ...fields);
 }
 
+/** Returns which of the entries, the oldest of which is first, the filter of a query takes, and the lines that it shows. */
+export function runQuery(query: string, entries: Row[]): { taken: Row[]; shown: Row[] } {
+  const { taken, rows } = new Query(query, entries);
+  return { taken: taken ?? [], shown: rows };
+}
+
 const TOKEN = /\/(?:[^/\\]|\\.)+\/|"[^"]*"|'[^']*'|@?\w+(?:\.\w+)*|[<>]=|[=<>()[\],|*]/g;
+
+const COMPARISONS: Record<string, (value: unknown, literal: Literal) => boolean> = {
+  "=": (value, literal) => value === literal,
+  in: (value, literal) => value === literal,
+  ">": (value, literal) => typeof value === "number" && value > Number(literal),
+  ">=": (value, literal) => typeof value === "number" && value >= Number(literal),
+  like: (value, literal) => literal instanceof RegExp && literal.test(String(value ?? "")),
+};
+
+const FUNCTIONS: Record<string, (...values: unknown[]) => unknown> = {
+  ispresent: (value) => value !== undefined,
+  least: (...values) => Math.min(...numbers(values)),
+  strcontains: (text, part) => Number(String(text ?? "").includes(String(part))),
+};
+
+const PERIODS_MS: Record<string, number> = { "15m": 900_000, "1h": 3_600_000 };
+
+const sorted = (values: unknown[]) => numbers(values.filter((value) => value !== undefined)).sort((a, b) => a - b);
+const AGGREGATES: Record<string, (values: unknown[], percent: number) => unknown> = {
+  sum: (values) => sorted(values).reduce((sum, value) => sum + value, 0),
+  max: (values) => sorted(values).at(-1),
+  pct: (values, percent) => sorted(values)[Math.ceil((values.length * percent) / 100) - 1],
+  count_distinct: (values) => new Set(values.filter((value) => value !== undefined)).size,
+  earliest: (values) => values[0],
+  latest: (values) => values.at(-1),
+};
 
 class Query {
   readonly #tokens: string[];
   #next = 0;
+  /** What the first filter has taken. */
   taken: Row[] | undefined;
 
   constructor(
@@ -35,15 +62,11 @@ class Query {
     public rows: Row[],
   ) {
     this.#tokens = query.match(TOKEN) ?? [];
-    const unknown = query.replace(TOKEN, "").trim();
-    if (unknown !== "") throw notKnown(unknown);
-  }
-
-  run() {
+    const others = query.replace(TOKEN, "").trim();
+    if (others !== "") throw notKnown(others);
     do this.#command();
     while (this.#takes("|"));
     if (this.#next < this.#tokens.length) throw notKnown(this.#take());
-    return this;
   }
 
   #command(): void {
@@ -59,12 +82,12 @@ class Query {
 
   #filter(): void {
     const isTaken = this.#either();
-    this.rows = this.rows.filter((row) => isTaken(row) === true);
+    this.rows = this.rows.filter(isTaken);
     this.taken ??= this.rows;
   }
 
   #fields(): void {
-    const columns = this.#list(() => this.#named(() => this.#field(this.#take())));
+    const columns = this.#list(() => this.#named(() => this.#operand()));
     this.rows = this.rows.map((row) => mapValues(columns, (value) => value(row)));
   }
 
@@ -74,9 +97,8 @@ class Query {
     const groups = new Map<string, { group: Row; rows: Row[] }>();
     for (const row of this.rows) {
       const group = mapValues(keys, (value) => value(row));
-      const known = groups.get(JSON.stringify(group));
-      if (known) known.rows.push(row);
-      else groups.set(JSON.stringify(group), { group, rows: [row] });
+      const id = JSON.stringify(group);
+      groups.set(id, { group, rows: [...(groups.get(id)?.rows ?? []), row] });
     }
     this.rows = [...groups.values()].map(({ group, rows }) => ({
       ...group,
@@ -84,7 +106,7 @@ class Query {
     }));
   }
 
-  #aggregate(): Aggregate {
+  #aggregate(): (rows: Row[]) => unknown {
     const name = this.#take();
     this.#expect("(");
     if (name === "count") {
@@ -92,44 +114,33 @@ class Query {
       return (rows) => rows.length;
     }
     const value = this.#product();
-    const percentile = name === "pct" ? Number(this.#expect(",").#take()) : 0;
+    const percent = this.#takes(",") ? Number(this.#take()) : 0;
     this.#expect(")");
-    const valuesOf = (rows: Row[]) => rows.map(value).filter((one) => one !== undefined);
-    if (name === "sum") return (rows) => numbers(valuesOf(rows)).reduce((sum, one) => sum + one, 0);
-    if (name === "max") return (rows) => numbers(valuesOf(rows)).reduce((most, one) => Math.max(most, one), 0);
-    if (name === "count_distinct") return (rows) => new Set(valuesOf(rows)).size;
-    if (name === "earliest") return (rows) => rows.toSorted(by("@timestamp")).map(value)[0];
-    if (name === "latest") return (rows) => rows.toSorted(by("@timestamp")).map(value).at(-1);
-    if (name === "pct") {
-      return (rows) => {
-        const sorted = numbers(valuesOf(rows)).sort((a, b) => a - b);
-        return sorted[Math.ceil((sorted.length * percentile) / 100) - 1];
-      };
-    }
-    throw notKnown(name);
+    const aggregate = knownIn(AGGREGATES, name);
+    return (rows) => aggregate(rows.map(value), percent);
   }
 
   #sort(): void {
     const orders = this.#list(() => {
-      const field = this.#take();
-      this.#field(field);
+      const name = this.#take();
+      const value = this.#field(name);
       const sign = this.#takes("desc") ? -1 : 1;
       this.#takes("asc");
-      return (a: Row, b: Row) => sign * by(field)(a, b);
+      return (a: Row, b: Row) => sign * order(value(a), value(b));
     });
-    this.rows = this.rows.toSorted((a, b) => orders.map((order) => order(a, b)).find((sign) => sign !== 0) ?? 0);
+    this.rows = this.rows.toSorted((a, b) => orders.map((one) => one(a, b)).find((sign) => sign !== 0) ?? 0);
   }
 
   #either(): Value {
     const conditions = [this.#both()];
     while (this.#takes("or")) conditions.push(this.#both());
-    return (row) => conditions.some((condition) => condition(row) === true);
+    return (row) => conditions.some((condition) => condition(row));
   }
 
   #both(): Value {
     const conditions = [this.#condition()];
     while (this.#takes("and")) conditions.push(this.#condition());
-    return (row) => conditions.every((condition) => condition(row) === true);
+    return (row) => conditions.every((condition) => condition(row));
   }
 
   #condition(): Value {
@@ -138,79 +149,58 @@ class Query {
       this.#expect(")");
       return condition;
     }
+    const start = this.#next;
     const value = this.#product();
-    if (this.#takes("in")) {
-      this.#expect("[");
-      const conditions = this.#list(() => {
-        const one = this.#literal();
-        return this.#found((row) => value(row) === one);
-      });
-      this.#expect("]");
-      return (row) => conditions.some((condition) => condition(row));
-    }
-    if (this.#takes("like")) {
-      const pattern = new RegExp(this.#take().slice(1, -1));
-      return this.#found((row) => pattern.test(String(value(row) ?? "")));
-    }
-    if (this.#takes("=")) {
-      const one = this.#literal();
-      return this.#found((row) => value(row) === one);
-    }
-    const isGreater = this.#takes(">");
-    if (isGreater || this.#takes(">=")) {
-      const least = Number(this.#literal());
-      return this.#found((row) => Number(value(row)) > least || (!isGreater && value(row) === least));
-    }
-    return value;
+    const operator = Object.keys(COMPARISONS).find((one) => this.#takes(one));
+    if (operator === undefined) return value;
+    const isMet = knownIn(COMPARISONS, operator);
+    const read = () => {
+      const literal = literalOf(this.#take());
+      return this.#found(start, (row) => isMet(value(row), literal));
+    };
+    if (operator !== "in") return read();
+    this.#expect("[");
+    const conditions = this.#list(read);
+    this.#expect("]");
+    return (row) => conditions.some((condition) => condition(row));
   }
 
   #product(): Value {
-    const values = [this.#operand()];
-    while (this.#takes("*")) values.push(this.#operand());
-    const [first] = values;
-    if (first !== undefined && values.length === 1) return first;
-    return (row) => numbers(values.map((value) => value(row))).reduce((product, one) => product * one);
+    const first = this.#operand();
+    const others: Value[] = [];
+    while (this.#takes("*")) others.push(this.#operand());
+    if (others.length === 0) return first;
+    return (row) => numbers([first, ...others].map((value) => value(row))).reduce((product, one) => product * one);
   }
 
   /** A literal, a field or a function of them. */
   #operand(): Value {
+    const start = this.#next;
     const token = this.#take();
-    if (isLiteral(token)) return () => literalOf(token);
+    if (LITERAL.test(token)) return () => literalOf(token);
     if (!this.#takes("(")) return this.#field(token);
     if (token === "bin") {
-      const period = this.#take();
+      const ms = knownIn(PERIODS_MS, this.#take());
       this.#expect(")");
-      const ms = { "15m": 900_000, "1h": 3_600_000 }[period];
-      if (ms === undefined) throw notKnown(period);
-      return (row) => Math.floor(Date.parse(String(row["@timestamp"])) / ms) * ms;
+      return (row) => Math.floor(Date.parse(String(row["@timestamp"])) / ms);
     }
-    const [first = notGiven, second = notGiven] = this.#list(() => this.#operand());
+    const apply = knownIn(FUNCTIONS, token);
+    const values = this.#list(() => this.#operand());
     this.#expect(")");
-    if (token === "ispresent") return (row) => first(row) !== undefined;
-    if (token === "least") return (row) => Math.min(...numbers([first(row), second(row)]));
-    if (token === "strcontains") {
-      const contains = this.#found((row) => String(first(row) ?? "").includes(String(second(row))));
-      return (row) => Number(contains(row));
-    }
-    throw notKnown(token);
+    return this.#found(start, (row) => apply(...values.map((value) => value(row))));
   }
 
   #field(name: string): Value {
-    if (!this.rows.some((row) => name in row)) throw new Error(`no entry has the field ${name}`);
-    return (row) => row[name];
+    const value: Value = (row) => row[name];
+    this.#found(this.#next - 1, (row) => value(row) !== undefined);
+    return value;
   }
 
-  #literal(): string | number {
-    const token = this.#take();
-    if (!isLiteral(token)) throw notKnown(token);
-    return literalOf(token);
-  }
-
-  /** Returns a condition, for which there has to be an entry that meets it: else its text is one that nobody writes. */
-  #found(condition: (row: Row) => boolean): (row: Row) => boolean {
-    const words = this.#tokens.slice(Math.max(0, this.#next - 4), this.#next).join(" ");
-    if (!this.rows.some(condition)) throw new Error(`no entry is found by … ${words}`);
-    return condition;
+  /** Returns a condition or a number, after a look for a row that meets it, or of which it is not 0. */
+  #found(start: number, value: Value): Value {
+    const text = this.#tokens.slice(start, this.#next).join(" ");
+    if (!this.rows.some(value)) throw new Error(`no entry is found by: ${text}`);
+    return value;
   }
 
   /** Reads something and the name that it gets, by default its own text. */
@@ -237,21 +227,28 @@ class Query {
     return isNext;
   }
 
-  #expect(...tokens: string[]): this {
+  #expect(...tokens: string[]): void {
     for (const token of tokens) if (!this.#takes(token)) throw notKnown(this.#take());
-    return this;
   }
 }
 
 const notKnown = (what: string) =>
   new Error(`Logs Insights in miniature does not know this here: ${what || "the end"}`);
 
-const notGiven: Value = () => {
-  throw new Error("an argument is missing");
-};
+function knownIn<T>(table: Record<string, T>, name: string): T {
+  const known = table[name];
+  if (known === undefined) throw notKnown(name);
+  return known;
+}
 
-const isLiteral = (token: string) => /^["'\d]/.test(token);
-const literalOf = (token: string) => (/^\d/.test(token) ? Number(token) : token.slice(1, -1));
+const LITERAL = /^["'/\d]/;
+
+function literalOf(token: string): Literal {
+  if (!LITERAL.test(token)) throw notKnown(token);
+  if (/^\d/.test(token)) return Number(token);
+  const text = token.slice(1, -1);
+  return token.startsWith("/") ? new RegExp(text) : text;
+}
 
 function numbers(values: unknown[]): number[] {
   return values.map((value) => {
@@ -260,13 +257,10 @@ function numbers(values: unknown[]): number[] {
   });
 }
 
-/** Orders rows by a field. */
-function by(field: string) {
-  return ({ [field]: a }: Row, { [field]: b }: Row): number => {
-    if (typeof a === "number" && typeof b === "number") return a - b;
-    if (typeof a === "string" && typeof b === "string") return Number(a > b) - Number(a < b);
-    throw new Error(`cannot order ${a} and ${b} by ${field}`);
-  };
+function order(a: unknown, b: unknown): number {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (typeof a === "string" && typeof b === "string") return Number(a > b) - Number(a < b);
+  throw new Error(`cannot order ${a} and ${b}`);
 }
 
 function mapValues<T>(named: [name: string, value: T][], result: (value: T) => unknown): Row {

@@ -15,7 +15,8 @@ export function takenBy(pattern: string, entries: string[]): string[] {
     const expected: string | number = JSON.parse(value);
     const isMet = (entry: string) => {
       const actual = valueAt(JSON.parse(entry), path);
-      return (sign !== ">" && actual === expected) || (sign !== "=" && Number(actual) > Number(expected));
+      const isMore = typeof actual === "number" && actual > Number(expected);
+      return sign === "=" ? actual === expected : isMore || (sign === ">=" && actual === expected);
     };
     if (!entries.some(isMet)) throw new Error(`no entry is found by ${condition}`);
     return isMet;

@@ -185,6 +185,35 @@ test.each<[name: string, takes: readonly Kind[], values: unknown[]]>([
   expect([...new Set(told)].sort()).toStrictEqual(values);
 });
 
+test.each([
+  ["parse @message", "does not know this here: parse"],
+  ["filter not ispresent(message.decision)", "no entry is found by: not"],
+  ["filter message.errorCount < 1", "does not know this here: <"],
+  ["filter level != 'INFO'", "does not know this here: !"],
+  ["filter strlen(message.user)", "does not know this here: strlen"],
+  ["filter message.user = level", "does not know this here: level"],
+  ["stats avg(message.durationMs)", "does not know this here: avg"],
+  ["stats count(*) by bin(1d)", "does not know this here: 1d"],
+  ["limit 1 limit 1", "does not know this here: limit"],
+  ["fields message.nobody", "no entry is found by: message.nobody"],
+  ["filter message.user = 'nobody'", "no entry is found by: message.user = 'nobody'"],
+  ["filter message.user in ['alice', 'nobody']", "no entry is found by: message.user in [ 'alice' , 'nobody'"],
+  ["filter message.reason like 'by a sweep$'", "no entry is found by: message.reason like 'by a sweep$'"],
+  ["stats sum(strcontains(level, 'nobody'))", "no entry is found by: strcontains ( level , 'nobody' )"],
+  ["stats sum(level)", "expected a number, got INFO"],
+])("a query is refused that is not known here, or looks for what nobody writes: %s", (query, says) => {
+  expect(() => runQuery(query, rowsOf(story))).toThrow(says);
+});
+
+test.each([
+  ["$.message.decision = deny", "do not know this: $.message.decision = deny"],
+  ["{ $.message.errorCount < 1 }", "do not know this: $.message.errorCount < 1"],
+  ['{ $.message.user = "alice" || $.message.user = "bob" }', "do not know this: $.message.user = "],
+  ['{ $.message.decision = "denied" }', 'no entry is found by $.message.decision = "denied"'],
+])("a metric filter is refused in the same way: %s", (pattern, says) => {
+  expect(() => takenBy(pattern, linesOf(story))).toThrow(says);
+});
+
 test("the saved queries read the stack's log group, and are in a folder with the stack's name", () => {
   expect(savedQueries.length).toBeGreaterThan(4);
   for (const { Name, LogGroupNames } of savedQueries) {

@@ -19,7 +19,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import * as esbuild from "esbuild";
 import { zipSync } from "fflate";
-import { endWithOutput } from "./src/output.mjs";
+import { endWithOutput, wrongArgument } from "./src/commands.mjs";
 
 const ROOT = dirname(fileURLToPath(import.meta.url));
 export const HANDLER = join(ROOT, "src", "handler.ts");
@@ -385,8 +385,7 @@ async function runCommand() {
   try {
     options = readArguments();
   } catch (error) {
-    // After its first sentence, Node explains how to give what looks like an option.
-    console.error(`${messageOf(error).replace(/\. To specify a positional .*/s, "")}\n${USAGE}`);
+    console.error(`${wrongArgument(error)}\n${USAGE}`);
     return 2;
   }
   try {
@@ -394,13 +393,10 @@ async function runCommand() {
     else await main(resolve(options.folder), options.quiet ? () => {} : console.log);
     return 0;
   } catch (error) {
-    console.error(messageOf(error));
+    console.error(error instanceof Error ? error.message : String(error));
     return 1;
   }
 }
-
-/** @param {unknown} error */
-const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
   endWithOutput();

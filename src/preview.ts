@@ -13,7 +13,7 @@ import type {
   ClientVpnEndpoint,
   DescribeClientVpnConnectionsCommandOutput,
 } from "@aws-sdk/client-ec2";
-import { endWithOutput } from "./output.mjs";
+import { endWithOutput, wrongArgument } from "./commands.mjs";
 
 type Handler = typeof import("./handler.ts");
 type Connection = ReturnType<Handler["toConnection"]>;
@@ -184,9 +184,7 @@ function parsed(args: string[]) {
   } catch (error) {
     const isUnknown = Object(error).code === "ERR_PARSE_ARGS_UNKNOWN_OPTION";
     if (isUnknown && args.includes("--redact")) throw wrongUse("Unknown option");
-    // After its first sentence, Node explains how to give what looks like an option.
-    const [sentence = ""] = String(error instanceof Error ? error.message : error).split(/\.\s/);
-    throw wrongUse(visible(sentence.replace(/\.$/, "")));
+    throw wrongUse(visible(wrongArgument(error)));
   }
 }
 

@@ -23,7 +23,7 @@ describe("a command that is given what it does not take names it, shows its usag
     ["demo", "--foo", "Unknown option '--foo'"],
     ["demo", "one.json two.json", "Unexpected argument 'two.json': expected one file"],
     ["fuzz", "--bogus", "Unknown option '--bogus'"],
-    ["fuzz", "20", "Unexpected argument '20'. This command does not take positional arguments"],
+    ["fuzz", "20", "Unexpected argument '20'"],
     ["fuzz", "--runs", "Option '--runs <value>' argument missing"],
     ["fuzz", "--runs x", '--runs: expected an integer from 1, got "x"'],
     ["fuzz", "--runs 0", '--runs: expected an integer from 1, got "0"'],
@@ -37,21 +37,12 @@ describe("a command that is given what it does not take names it, shows its usag
     ["bench", "--users 5", "Option '--users' is for storm only"],
     ["bench", "storm --json", "Option '--json' is not for storm"],
     ["bench", "storm --scale 0", '--scale: expected a number from 0.01, got "0"'],
+    ["bench", "storm --users --older 2", "Option '--users' argument is ambiguous"],
     ["bench", "storm --users many", '--users: expected an integer from 1, got "many"'],
   ])("%s %s", async (name, args, says) => {
     const { status, stdout, stderr } = await runHere(name, args.split(" "));
     expect([status, stdout]).toStrictEqual([2, ""]);
     expect(stderr.split("\n")).toStrictEqual([says, USAGE[name], ""]);
-  });
-
-  test("an option whose value may be another option", async () => {
-    const { status, stderr } = await runHere("bench", ["storm", "--users", "--older", "2"]);
-    expect(status).toBe(2);
-    expect(stderr.split("\n")).toStrictEqual([
-      expect.stringContaining("Option '--users' argument is ambiguous."),
-      USAGE.bench,
-      "",
-    ]);
   });
 });
 

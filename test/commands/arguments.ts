@@ -1,7 +1,7 @@
 /** What the commands share to read their arguments. Each has one table of options, for parseArgs and for its help. */
 
 import { type ParseArgsConfig, parseArgs } from "node:util";
-import { endWithOutput } from "../../src/output.mjs";
+import { endWithOutput, wrongArgument } from "../../src/commands.mjs";
 
 interface Option {
   type: "string" | "boolean";
@@ -33,9 +33,7 @@ export function readArguments<const T extends Command>(command: T): ReturnType<t
   try {
     return parseArgs(command);
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    // No command takes what its advice is about: a file whose name begins with a dash.
-    endWrongUse(text.replace(/\. To specify a positional .*/s, "").replaceAll("\n", " "));
+    endWrongUse(wrongArgument(error));
   }
 }
 

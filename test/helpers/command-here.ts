@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { vi } from "vitest";
 
 // The process is the tests' own: what becomes of its output is tested with processes.
-vi.mock("../../src/output.mjs", () => ({ endWithOutput() {} }));
+vi.mock(import("../../src/commands.mjs"), async (actual) => ({ ...(await actual()), endWithOutput() {} }));
 
 /** What is thrown where a command ends its process. */
 class Exit extends Error {

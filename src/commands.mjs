@@ -15,3 +15,13 @@ export function endWithOutput() {
     });
   }
 }
+
+/**
+ * Returns what parseArgs says is wrong: its first sentence, without the full stop. What follows is advice on arguments that no
+ * command takes, and each shows its usage.
+ *
+ * @param {unknown} error
+ */
+export function wrongArgument(error) {
+  return String(error instanceof Error ? error.message : error).replace(/\.(\s.*)?$/s, "");
+}

@@ -11,6 +11,7 @@ import { inspect } from "node:util";
 import {
   type ClientVpnConnection,
   DescribeClientVpnConnectionsCommand,
+  type DescribeClientVpnConnectionsResult,
   EC2Client,
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
@@ -377,30 +378,41 @@ function filtersFor(user: string) {
 async function lookUp(ClientVpnEndpointId: string, Filters: ReturnType<typeof filtersFor>, deadline: Deadline) {
   const connections = new Map<string, Connection>();
   const errors: Failure[] = [];
-  const tokens = new Set<string | undefined>();
-  let NextToken: string | undefined;
+  const pages = pagesOf((page) => {
+    const command = new DescribeClientVpnConnectionsCommand({ ClientVpnEndpointId, Filters, ...page });
+    return ask(deadline, (abortSignal) => client.send(command, { abortSignal }));
+  });
   try {
-    do {
-      const input = { ClientVpnEndpointId, Filters, MaxResults: PAGE_SIZE, NextToken };
-      const command = new DescribeClientVpnConnectionsCommand(input);
-      const page = await ask(deadline, (abortSignal) => client.send(command, { abortSignal }));
-      // Where nobody is connected, EC2 sends an empty list. An answer without a list is not EC2's.
-      if (page.Connections === undefined) throw unexpectedAnswer("EC2 gave no list of connections");
-      for (const row of page.Connections) {
+    for await (const rows of pages) {
+      for (const row of rows) {
         checkEndpoint(row.ClientVpnEndpointId, ClientVpnEndpointId);
         const one = toConnection(row);
         if (one.id !== "") connections.set(one.id, one);
         // It may be a second row of one that is listed with its id, so it is not counted as one more.
         else if (!hasEnded(one)) errors.push({ error: unexpectedAnswer("EC2 gave a connection without its id") });
       }
-      NextToken = page.NextToken;
-      if (tokens.has(NextToken)) throw unexpectedAnswer("EC2 gave the same page again");
-      tokens.add(NextToken);
-    } while (NextToken);
+    }
   } catch (error) {
     errors.push({ error });
   }
   return { connections: [...connections.values()], errors };
+}
+
+/** Yields the rows of each page, which `read` asks EC2 for. Throws where an answer is not EC2's. */
+export async function* pagesOf(
+  read: (page: { MaxResults: number; NextToken: string | undefined }) => Promise<DescribeClientVpnConnectionsResult>,
+) {
+  const tokens = new Set<string | undefined>();
+  let NextToken: string | undefined;
+  do {
+    const page = await read({ MaxResults: PAGE_SIZE, NextToken });
+    // Where nobody is connected, EC2 sends an empty list. An answer without a list is not EC2's.
+    if (page.Connections === undefined) throw unexpectedAnswer("EC2 gave no list of connections");
+    yield page.Connections;
+    NextToken = page.NextToken;
+    if (tokens.has(NextToken)) throw unexpectedAnswer("EC2 gave the same page again");
+    tokens.add(NextToken);
+  } while (NextToken);
 }
 
 function checkEndpoint(actual: string | undefined, expected: string): void {

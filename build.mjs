@@ -4,7 +4,7 @@
 //   paste.mjs     the handler to read and to paste, which imports the AWS SDK that the Lambda runtime carries
 //   stack.yaml    src/stack.yaml with index.cjs, src/dashboard.json and the version inside: a CloudFormation template
 //                 that sets up everything
-//   preview.mjs   src/preview.ts with the handler and the AWS SDK inside: a look at an endpoint before it is set up
+//   preview.mjs   src/preview/ with the handler and the AWS SDK inside: a look at an endpoint before it is set up
 //
 // Most of the AWS SDK is code that this handler cannot reach, and Lambda would load it at every cold start. esbuild drops
 // what it can see to be unused. SDK_STEPS take care of the rest: each rewrites one module of the SDK on its way into the
@@ -23,7 +23,7 @@ import { endWithOutput, wrongArgument } from "./src/commands.mjs";
 
 const ROOT = dirname(fileURLToPath(import.meta.url));
 export const HANDLER = join(ROOT, "src", "handler.ts");
-const PREVIEW = join(ROOT, "src", "preview.ts");
+const PREVIEW = join(ROOT, "src", "preview", "command.ts");
 export const STACK = join(ROOT, "src", "stack.yaml");
 export const DASHBOARD = join(ROOT, "src", "dashboard.json");
 

@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, vi } from "vitest";
-import { run } from "../../src/preview.ts";
+import { run } from "../../src/preview/command.ts";
 import { TSX } from "./command.ts";
 import { DIST } from "./lambda.ts";
 
 const TERMINAL = "data:text/javascript,process.stdout.isTTY = process.stderr.isTTY = true";
-const SOURCE = fileURLToPath(new URL("../../src/preview.ts", import.meta.url));
+const SOURCE = fileURLToPath(new URL("../../src/preview/command.ts", import.meta.url));
 
 export interface Run {
   /** A process of its own, as npm runs it, or with the built file; by default, the test's own process. */

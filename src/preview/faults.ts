@@ -13,7 +13,7 @@ export class Fault extends Error {
 }
 
 /** What was asked when an error came. */
-interface Asked {
+export interface Asked {
   action: string;
   endpointId: string;
   /** Empty: it is not known yet. */
@@ -100,6 +100,11 @@ const CASES: Case[] = [
       "Name the file with its certificate (PEM) in NODE_EXTRA_CA_CERTS, or run this in CloudShell.",
   },
   {
+    code: /^ERR_PROXY_INVALID_CONFIG$/,
+    says: () => "HTTPS_PROXY is not the address of a proxy, such as http://proxy.example:3128. Correct it.",
+    isAll: true,
+  },
+  {
     code: /^E[A-Z_]+$|Timeout/,
     says: ({ region }) => `EC2 in ${region} cannot be reached. ${proxyAdvice()}`,
   },
@@ -111,8 +116,8 @@ const OTHERWISE: Case = {
 /** How much is shown of what was said or set, in characters. */
 const MOST = 300;
 
-/** User and password in the URL of a proxy. */
-const PASSWORD = /\/\/[^/@\s]*@/g;
+/** What a proxy is to know, in its URL: a user and a password, either of which may have an @. */
+const USER_INFO = /\/\/[^/\s]*@/g;
 
 /** Returns one sentence that says what to do, and on a second line what AWS said. */
 export function faultOf(error: unknown, asked: Asked): string {
@@ -124,7 +129,7 @@ export function faultOf(error: unknown, asked: Asked): string {
   const says = found.says(asked, found.message?.exec(message)?.[1] ?? "");
   if (found.isAll) return says;
   // Names, ARNs and accounts are in the messages alone.
-  const answer = asked.redact ? code : `${code}: ${message}`.replace(PASSWORD, "//");
+  const answer = asked.redact ? code : `${code}: ${message}`.replace(USER_INFO, "//");
   return `${says}\nThe answer was ${visible(answer).slice(0, MOST)}`;
 }
 

@@ -1,8 +1,9 @@
 /** What the preview reads: the endpoint, and who is connected to it. */
 
+import { Agent } from "node:https";
 import type { ClientVpnConnection, ClientVpnEndpoint } from "@aws-sdk/client-ec2";
 import type { Options, Output } from "./command.ts";
-import { Fault, faultOf } from "./faults.ts";
+import { type Asked, Fault, faultOf } from "./faults.ts";
 import { count, type Handler, loadHandler, parametersFor, type StackParameters } from "./judge.ts";
 
 /** Reads one page of rows. */
@@ -19,18 +20,30 @@ export interface Seen {
   handler: Handler;
 }
 
-/** Reads what EC2 has of the endpoint; between its two calls, loads the handler, which knows how to read the second. */
+/** Reads what EC2 has of the endpoint. What cannot be read is a {@link Fault}. */
 export async function look(options: Options, stderr: Output): Promise<Seen> {
-  const { endpointId, region: given, redact } = options;
+  const { endpointId, redact } = options;
+  const asked: Asked = { action: "DescribeClientVpnEndpoints", endpointId, region: "", redact };
+  try {
+    return await ask(asked, options, stderr);
+  } catch (error) {
+    throw new Fault(faultOf(error, asked));
+  }
+}
+
+/** Between its two calls, loads the handler, which knows how to read the answer to the second. Notes in `asked` how far it is. */
+async function ask(asked: Asked, options: Options, stderr: Output): Promise<Seen> {
+  const { endpointId, region: given } = options;
   // It would be in the way: this runs on Node 20 as on any later one.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
   // Loaded here, as it takes a moment: help and wrong use are answered before.
   const sdk = await import("@aws-sdk/client-ec2");
-  // Everything as the SDK does it, but a dead socket must not keep a person waiting.
+  // Everything as the SDK does it, but a dead socket must not keep a person waiting. The SDK would make the same agent, but
+  // end the process where HTTPS_PROXY is no address.
+  const agentOptions = { keepAlive: true, proxyEnv: process.env };
   const timeOuts = { connectionTimeout: 5_000, requestTimeout: 10_000, throwOnRequestTimeout: true };
-  const requestHandler = { ...timeOuts, httpsAgent: { proxyEnv: process.env } };
+  const requestHandler = { ...timeOuts, httpsAgent: new Agent(agentOptions) };
   const client = new sdk.EC2Client({ ...(given && { region: given }), requestHandler });
-  const asked = { action: "DescribeClientVpnEndpoints", endpointId, region: "", redact };
   try {
     asked.region = await client.config.region();
     const command = new sdk.DescribeClientVpnEndpointsCommand({ ClientVpnEndpointIds: [endpointId] });
@@ -43,13 +56,12 @@ export async function look(options: Options, stderr: Output): Promise<Seen> {
     const read: Read = (page) =>
       client.send(new sdk.DescribeClientVpnConnectionsCommand({ ClientVpnEndpointId: endpointId, ...page }));
     return { region: asked.region, endpoint, rows: await readRows(handler, read, stderr), parameters, handler };
-  } catch (error) {
-    throw new Fault(faultOf(error, asked));
   } finally {
     client.destroy();
   }
 }
 
+/** Reads each connection once, and tells a terminal how far it is. */
 async function readRows({ pagesOf }: Handler, read: Read, stderr: Output): Promise<ClientVpnConnection[]> {
   const rows = new Map<string, ClientVpnConnection>();
   const showProgress = (text: string) => stderr.isTTY && stderr.write(`\r\x1b[K${text}`);

@@ -172,11 +172,23 @@ describe("a fault is a sentence or two, and what AWS said", () => {
     if (!isUsed) expect(said).toContain("was not used: Node.js v");
   });
 
-  test("an answer with the password of a proxy: it is left out", async () => {
-    const message = "no way to EC2 via http://alice:secret@proxy.example:3128";
-    ec2.fail("DescribeClientVpnEndpoints", { ...REFUSED, message }, 9);
-    expect(await fault()).toContain("no way to EC2 via http://proxy.example:3128\n");
+  test("a proxy's address that is none", async () => {
+    const variables = { AWS_ENDPOINT_URL_EC2: "https://127.0.0.1:1", AWS_MAX_ATTEMPTS: "1" };
+    const said = await fault({ ...variables, HTTPS_PROXY: "http://alice:se/cret@127.0.0.1:1" });
+    expect(said).not.toMatch(/alice|cret/);
+    // As above: who cannot use it does not read it.
+    if (!said.includes("was not used: Node.js v"))
+      expect(said).toMatch(/^HTTPS_PROXY is not the address of a proxy, .*\n$/);
   });
+
+  test.each(["alice:secret", "alice", ":secret", "alice:se@cret", "alice@corp.example:secret"])(
+    "an answer with what a proxy is to know: %s is left out",
+    async (known) => {
+      const message = `no way to EC2 via http://${known}@proxy.example:3128`;
+      ec2.fail("DescribeClientVpnEndpoints", { ...REFUSED, message }, 9);
+      expect(await fault()).toContain("no way to EC2 via http://proxy.example:3128\n");
+    },
+  );
 
   test("a certificate of an authority that Node.js does not know", async () => {
     const inspecting = await new LoopbackEc2(selfSigned()).start();

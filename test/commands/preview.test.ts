@@ -392,10 +392,23 @@ describe("what to do", () => {
   test.each([
     ["applying", [expect.stringContaining("is being turned off, which can take up to four hours")]],
     ["applied", []],
-  ])("a handler that was turned off, where that is %s", async (status, expected) => {
-    ec2.endpoint = { ...ec2.endpoint, handler: { arn: "", status } };
+  ])(
+    "a handler that was turned off, where that is %s, whether EC2 still has its ARN or not",
+    async (status, expected) => {
+      connectAll("alice");
+      for (const arn of [HANDLER_ARN, ""]) {
+        ec2.endpoint = { ...ec2.endpoint, handler: { arn, status, isOff: true } };
+        expect(await notes("problem")).toStrictEqual(expected);
+        expect(await shown()).toContain("\n  handler             none\n");
+      }
+    },
+  );
+
+  test("a connection log that was turned off, where EC2 still has its log group", async () => {
+    ec2.endpoint = { ...ec2.endpoint, connectionLog: "/vpn", isConnectionLogOff: true };
     connectAll("alice");
-    expect(await notes("problem")).toStrictEqual(expected);
+    expect(await notes("advice")).toStrictEqual([expect.stringContaining("The connection log is off.")]);
+    expect(await shown()).toContain("\n  connection log      off\n");
   });
 
   test("a handler that is set, where it could not", async () => {
@@ -551,11 +564,15 @@ describe("--redact", () => {
     }
   });
 
-  test("gives a user one number in all spellings that are one user", async () => {
-    connectAll("Alice", "ALICE", "CORP\\alice");
-    const { spellings, users } = await report("--redact", "--ignore-case", "--exempt", "BOB");
+  test("gives a user one number in all spellings that are one user, also an exempt one", async () => {
+    connectAll("Alice", "ALICE", "CORP\\alice", "kiosk", "CORP\\kiosk");
+    const { spellings, users, parameters } = await report("--redact", "--ignore-case", "--exempt", "BOB, KIOSK,bob");
     expect(users[0].name).toBe("user 1");
-    expect(spellings).toStrictEqual([["user 1", "user 2"]]);
+    expect(spellings).toStrictEqual([
+      ["user 1", "user 2"],
+      ["user 3", "user 4"],
+    ]);
+    expect(parameters.ExemptUsers).toBe("user 5,user 4,user 5");
   });
 });
 

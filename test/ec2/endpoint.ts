@@ -5,10 +5,11 @@ export interface Endpoint {
   /** The API documents pending-associate, available, deleting, deleted and pending. */
   status: string;
   authentication: ("certificate-authentication" | "directory-service-authentication" | "federated-authentication")[];
-  /** The client connect handler; undefined: none was ever set; no ARN: it was turned off. Its status is applying or applied. */
-  handler?: { arn: string; status: string };
-  /** The CloudWatch log group of the connection log; undefined: it is off. */
+  /** The client connect handler; undefined: none was ever set. Its status is applying or applied. */
+  handler?: { arn: string; status: string; isOff?: boolean };
+  /** The CloudWatch log group of the connection log; undefined: none was ever set. */
   connectionLog?: string;
+  isConnectionLogOff?: boolean;
   sessionTimeoutHours: number;
   /** Undefined: EC2 does not say. */
   disconnectOnSessionTimeout: boolean | undefined;
@@ -44,7 +45,7 @@ const AUTHENTICATION = {
 
 /** Returns an endpoint as an item of the list, with its elements as EC2's service model names them. */
 export function endpointToXml(id: string, endpoint: Endpoint): string {
-  const { status, authentication, handler, connectionLog, sessionTimeoutHours } = endpoint;
+  const { status, authentication, handler, connectionLog, isConnectionLogOff = false, sessionTimeoutHours } = endpoint;
   const { disconnectOnSessionTimeout: disconnects, trustProviders } = endpoint;
   const trustProviderSet = trustProviders?.map((type) => element("item", element("trustProviderType", type), "xml"));
   const authenticationOptions = authentication.map((type) =>
@@ -53,14 +54,13 @@ export function endpointToXml(id: string, endpoint: Endpoint): string {
   const clientConnectOptions =
     handler === undefined
       ? element("enabled", "false")
-      : (handler.arn === ""
-          ? element("enabled", "false")
-          : element("enabled", "true") + element("lambdaFunctionArn", handler.arn)) +
+      : element("enabled", String(!handler.isOff)) +
+        (handler.arn === "" ? "" : element("lambdaFunctionArn", handler.arn)) +
         element("status", element("code", handler.status), "xml");
   const connectionLogOptions =
     connectionLog === undefined
       ? element("Enabled", "false")
-      : element("Enabled", "true") + element("CloudwatchLogGroup", connectionLog);
+      : element("Enabled", String(!isConnectionLogOff)) + element("CloudwatchLogGroup", connectionLog);
   return element(
     "item",
     element("clientVpnEndpointId", id) +

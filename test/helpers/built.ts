@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished } from "vitest";
 import type { Connection } from "../ec2/connection.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { checkAnswer, checkUsualAnswer } from "./answers.ts";
@@ -48,6 +48,8 @@ export function useBuilt(ec2: LoopbackEc2, file?: string, settings: Record<strin
   beforeAll(async () => {
     lambda = await startBuilt({ ...ec2.env, ...settings }, file);
   });
+  // Where an assertion fails, nobody waits for what else the test began: it would go on with the next test's connections.
+  afterEach(() => lambda.settled());
   afterAll(() => stopBuilt(lambda));
 
   return {

@@ -51,6 +51,7 @@ export type Invocable = Pick<Lambda, "invoke" | "sweep">;
 /** A file with the exported handler, loaded in a process of its own: a Lambda execution environment, or several. */
 export class Lambda {
   #waiting = new Map<number, { resolve: (invocation: Invocation<never>) => void; reject: (error: Error) => void }>();
+  #underWay = new Set<Promise<unknown>>();
   #nextId = 0;
   /** What the process wrote outside of invocations, which is nothing if all is well. */
   output = "";
@@ -110,10 +111,19 @@ export class Lambda {
 
   #send<T>(message: object): Promise<Invocation<T>> {
     const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<Invocation<T>>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       this.process.send({ id, ...message });
     });
+    this.#underWay.add(answer);
+    const forget = () => this.#underWay.delete(answer);
+    answer.then(forget, forget);
+    return answer;
+  }
+
+  /** Waits for the end of all that is under way, however it ends. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
   }
 
   async stop(): Promise<void> {

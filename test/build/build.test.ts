@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,7 +20,7 @@ const folder = mkdtempSync(join(tmpdir(), "client-vpn-build-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe("the build", () => {
-  // That it gives the same bytes again is in the tests of npm start, which builds too.
+  // That it gives the same bytes again is in unbuilt.test.ts, which builds elsewhere.
   test("prints the sizes of its files, and the zip's hash", () => {
     const printed = inject("printedByBuild");
     for (const name of DIST_FILES) {
@@ -30,37 +30,15 @@ describe("the build", () => {
     const zip = readFileSync(`${DIST}function.zip`);
     expect(printed).toContain(createHash("sha256").update(zip).digest("base64"));
   });
-});
 
-/** Runs the build where it is to write nothing. */
-function buildNothing(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [BUILD, ...args], { cwd: folder, encoding: "utf8" });
-  expect(existsSync(join(folder, "one"))).toBe(false);
-  return { status, stdout, stderr };
-}
-
-test.each([
-  [["--bogus", "one"], "Unknown option '--bogus'"],
-  [["one", "two"], "Unexpected argument 'two': expected one folder"],
-  [["one", "--quiet=yes"], "Option '--quiet' does not take an argument"],
-])("the build that is given %j says what is wrong, and how it is used", (args, says) => {
-  const usage = "usage: npm run build [-- [folder] [--quiet]]; --help says more";
-  expect(buildNothing(...args)).toStrictEqual({ status: 2, stdout: "", stderr: `${says}\n${usage}\n` });
-});
-
-test("the build has help, with every file and every option, and builds nothing for it", () => {
-  const { status, stdout, stderr } = buildNothing("one", "--quiet", "--help");
-  expect([status, stderr]).toStrictEqual([0, ""]);
-  expect(stdout).toMatch(/^usage: npm run build \[-- \[folder\] \[--quiet\]\]\n/);
-  for (const name of DIST_FILES) expect(stdout).toContain(name);
-  expect(stdout.match(/^ {2}--\w+/gm)).toStrictEqual(["  --quiet", "  --help"]);
-});
-
-test("the build that cannot write says so in a sentence, and fails", () => {
-  writeFileSync(join(folder, "file"), "");
-  const { status, stdout, stderr } = buildNothing(join("file", "dist"));
-  expect([status, stdout]).toStrictEqual([1, ""]);
-  expect(stderr).toMatch(/^ENOTDIR: [^\n]*\n$/);
+  test("says in a sentence that it cannot write, and fails", () => {
+    writeFileSync(join(folder, "file"), "");
+    const { status, stdout, stderr } = spawnSync(process.execPath, [BUILD, join(folder, "file", "dist")], {
+      encoding: "utf8",
+    });
+    expect([status, stdout]).toStrictEqual([1, ""]);
+    expect(stderr).toMatch(/^ENOTDIR: [^\n]*\n$/);
+  });
 });
 
 describe("the steps that make the bundle small", () => {

@@ -1,9 +1,15 @@
-import { readFileSync } from "node:fs";
-import { describe, expect, test, vi } from "vitest";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { HANDLER } from "../../build.mjs";
 import { runHere } from "../helpers/command-here.ts";
+import { DIST_FILES } from "../helpers/lambda.ts";
 
-// What the commands make of their arguments, in this process: the tests of the build run them as npm does.
+// What the commands make of their arguments: in this process, but for the build, which is a script that runs alone.
+// test/build/unbuilt.test.ts runs the others as npm does.
 
 vi.mock("./build.ts", () => ({
   buildDist() {
@@ -86,5 +92,35 @@ describe("--help shows the usage, and each option with its default:", () => {
     const { stdout } = await runHere("demo", ["--help"]);
     expect(settings.length).toBeGreaterThan(0);
     expect(stdout).toContain(`${settings.map(([, name]) => name).join(", ")}.`);
+  });
+});
+
+describe("the build", () => {
+  const BUILD = fileURLToPath(new URL("../../build.mjs", import.meta.url));
+  const folder = mkdtempSync(join(tmpdir(), "client-vpn-arguments-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  /** Runs it where it is to write nothing. */
+  function buildNothing(...args: string[]) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [BUILD, ...args], { cwd: folder, encoding: "utf8" });
+    expect(readdirSync(folder)).toStrictEqual([]);
+    return { status, stdout, stderr };
+  }
+
+  test.each([
+    [["--bogus", "one"], "Unknown option '--bogus'"],
+    [["one", "two"], "Unexpected argument 'two': expected one folder"],
+    [["one", "--quiet=yes"], "Option '--quiet' does not take an argument"],
+  ])("that is given %j says what is wrong, and how it is used", (args, says) => {
+    const usage = "usage: npm run build [-- [folder] [--quiet]]; --help says more";
+    expect(buildNothing(...args)).toStrictEqual({ status: 2, stdout: "", stderr: `${says}\n${usage}\n` });
+  });
+
+  test("has help, with every file and every option, and builds nothing for it", () => {
+    const { status, stdout, stderr } = buildNothing("one", "--quiet", "--help");
+    expect([status, stderr]).toStrictEqual([0, ""]);
+    expect(stdout).toMatch(/^usage: npm run build \[-- \[folder\] \[--quiet\]\]\n/);
+    for (const name of DIST_FILES) expect(stdout).toContain(name);
+    expect(stdout.match(/^ {2}--\w+/gm)).toStrictEqual(["  --quiet", "  --help"]);
   });
 });

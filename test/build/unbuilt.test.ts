@@ -7,6 +7,9 @@ import { afterAll, describe, expect, onTestFinished, test } from "vitest";
 import { TSX } from "../helpers/command.ts";
 import { DIST, DIST_FILES } from "../helpers/lambda.ts";
 
+// Copies of the project in which nothing has been built: when commands build, that the bytes are the same again, and
+// what stops the build.
+
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** A copy of the project in which nothing has been built, and what runs npm's scripts there. */

@@ -17,11 +17,6 @@ describe("the environment", () => {
     return invocation;
   }
 
-  test("with Lambda's JSON log format makes the log entry an object", async () => {
-    const { log } = await askHandlerWith({ ...ec2.env, AWS_LAMBDA_LOG_FORMAT: "JSON" });
-    expect(log).toStrictEqual([{ level: "info", message: [expect.objectContaining({ username: "alice" })] }]);
-  });
-
   test("with wrong credentials is a denial at once, after one call", async () => {
     const { response, log } = await askHandlerWith({ ...ec2.env, AWS_SECRET_ACCESS_KEY: "wrong" });
     expect(response.allow).toBe(false);

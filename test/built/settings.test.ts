@@ -288,15 +288,6 @@ describe("IGNORE_USERNAME_CASE", () => {
   });
 });
 
-test.each([
-  ["ALICE", { IGNORE_USERNAME_CASE: "true" }, "alice"],
-  ["ALICE", {}, "ALICE"],
-  ["N/A", { IDENTITY: "common-name", ON_FAILURE: "allow" }, ""],
-])("the log has the user as the name is compared: %s with %j", async (name, settings, user) => {
-  const { entry } = await askHandlerWith(settings, connectEvent({ username: name, "common-name": name }));
-  expect(entry.user).toBe(user);
-});
-
 describe("DRY_RUN", () => {
   test("true ends nobody, and logs whom it would have ended", async () => {
     const [older, bob] = [addConnection(10), addConnection(10, { username: "bob" })];

@@ -2,64 +2,19 @@ import { describe, expect, test } from "vitest";
 import type { Connection } from "../ec2/connection.ts";
 import { REFUSED, THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
-import { ALLOWED, checkSweepLog } from "../helpers/answers.ts";
-import { statuses, sweepThatThrows, useEc2, useSettings } from "../helpers/built.ts";
+import { ALLOWED } from "../helpers/answers.ts";
+import { statuses, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
-import type { Invocable } from "../helpers/lambda.ts";
+import { useSweeps } from "../helpers/sweeps.ts";
 
 // The sweep of the built file, in a process of its own, over HTTP.
 
-const INPUT = { sweep: ENDPOINT_ID };
-
 const ec2 = useEc2();
-const { lambda, lambdaWith, addConnection } = useSettings(ec2);
-
-/** Returns the user name that EC2 lists for a connection. */
-function userOf(connectionId: string): string | undefined {
-  return ec2.connections.find((one) => one.connectionId === connectionId)?.username;
-}
-
-/** Sweeps, and checks that the log says the same as the result, and whose connections were ended. */
-async function sweep(by: Invocable = lambda(), nameOf: (connectionId: string) => string | undefined = userOf) {
-  const { response, log } = await by.sweep(INPUT);
-  const { entry, level, users } = checkSweepLog(log);
-  const { "endpoint-id": endpointId, terminated, ...counts } = response;
-  expect(level).toBe("info");
-  expect(entry).toStrictEqual({
-    endpointId,
-    ...counts,
-    terminated: terminated.slice(0, 100),
-    terminatedCount: terminated.length,
-    notTerminated: [],
-    notTerminatedCount: 0,
-    errors: [],
-    errorCount: 0,
-    durationMs: expect.any(Number),
-    ...("dryRun" in entry && { dryRun: entry.dryRun }),
-  });
-  if (entry.dryRun === undefined) {
-    expect(users.flatMap(([, ids]) => ids).toSorted()).toStrictEqual(terminated.toSorted());
-    for (const [user, ids] of users) expect(new Set(ids.map(nameOf))).toStrictEqual(new Set([user]));
-  }
-  return { result: response, entry, users };
-}
+const { lambda, lambdaWith, addConnectionOf, sweep, failingSweep } = useSweeps(ec2);
 
 /** What a sweep returns that left nothing open. */
 function swept(active: number, ...terminated: (string | undefined)[]) {
   return { "endpoint-id": ENDPOINT_ID, active, unnamed: 0, terminated };
-}
-
-/** Sweeps where that cannot be completed, and takes its log entry. */
-async function failingSweep(remaining = 60_000, input: unknown = INPUT, by: Invocable = lambda()) {
-  const { message, invocation } = await sweepThatThrows(by, input, { remaining });
-  const { log, durationMs, lateMs } = invocation;
-  const { entry, level, users } = checkSweepLog(log);
-  expect(level).toBe("error");
-  return { message, entry, users, durationMs: durationMs - lateMs };
-}
-
-function addConnectionOf(username: string | undefined, secondsAgo: number, fields: Partial<Connection> = {}) {
-  return addConnection(secondsAgo, { username, filterUsername: username ?? "unnamed", ...fields });
 }
 
 describe("a sweep", () => {
@@ -211,42 +166,6 @@ describe("a sweep", () => {
     expect(statuses(rows)).toStrictEqual(["active", "active"]);
   });
 
-  test("of 10,000 that are too old leaves a log entry of some KB", async () => {
-    for (let i = 0; i <= 10_000; i++) addConnectionOf("alice", i);
-    const { entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
-    expect(entry.dryRun).toMatchObject({ terminatedCount: 10_000 });
-    expect(Object(entry.dryRun).terminated).toHaveLength(100);
-    expect(JSON.stringify(entry).length).toBeLessThan(10_000);
-  });
-
-  test("names each user of whom it ended something, whatever the name is", async () => {
-    const names = ["alice", "bob] [", 'carol"', "dave,erin", "用户"];
-    for (const name of names) for (const secondsAgo of [10, 20, 30]) addConnectionOf(name, secondsAgo);
-    const { users } = await sweep();
-    expect(users.map(([user, ids]) => [user, ids.length]).toSorted()).toStrictEqual(
-      names.toSorted().map((name) => [name, 2]),
-    );
-  });
-
-  test("names a user by 255 characters at most", async () => {
-    for (const secondsAgo of [10, 20]) addConnectionOf("a".repeat(300), secondsAgo);
-    const { users } = await sweep(lambda(), () => "a".repeat(255));
-    expect(users).toHaveLength(1);
-  });
-
-  test("names each of 130 users of whom it ended something", async () => {
-    for (let i = 0; i < 130; i++) for (const secondsAgo of [10, 20]) addConnectionOf(`user-${i}`, secondsAgo);
-    const { log } = await lambda().sweep(INPUT);
-    expect(checkSweepLog(log).users).toHaveLength(130);
-  });
-
-  test("names a hundred users at most, as a dry run names them again each minute", async () => {
-    for (let i = 0; i < 150; i++) for (const secondsAgo of [10, 20]) addConnectionOf(`user-${i}`, secondsAgo);
-    const { users, entry } = await sweep(await lambdaWith({ DRY_RUN: "true" }));
-    expect(users).toHaveLength(100);
-    expect(entry.dryRun).toMatchObject({ terminatedCount: 150 });
-  });
-
   test("compares common names with IDENTITY=common-name, whatever the user names are", async () => {
     const [laptop, phone] = ["laptop", "phone"].map((commonName, i) =>
       addConnectionOf("alice", 20 + i, { commonName }),
@@ -332,7 +251,7 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     ec2.pageSize = 2;
     addConnectionOf("bob", 10);
     ec2.fail("DescribeClientVpnConnections", (params) => (params.has("NextToken") ? REFUSED : undefined));
-    const { message, entry } = await failingSweep(60_000, INPUT, await lambdaWith({ DRY_RUN: "true" }));
+    const { message, entry } = await failingSweep(60_000, undefined, await lambdaWith({ DRY_RUN: "true" }));
     expect(message).toContain("UnauthorizedOperation");
     expect(entry).toMatchObject({
       active: 2,
@@ -361,12 +280,4 @@ describe("a sweep that cannot be completed does the rest, and then throws", () =
     });
     expect(statuses(rows)).toStrictEqual(["active", "active", "terminated", "active"]);
   });
-});
-
-test("input of 1 MB makes no log entry and no error of that size", async () => {
-  const endpointId = "x".repeat(1_000_000);
-  const { entry } = await failingSweep(30_000, { sweep: endpointId });
-  expect(JSON.stringify(entry).length).toBeLessThan(10_000);
-  const thrown = await sweepThatThrows(lambda(), { sweep: [endpointId] }, {});
-  expect(thrown.message.length).toBeLessThan(10_000);
 });

@@ -11,6 +11,7 @@ import { runCommandWith } from "./helpers/command.ts";
 import { connectEvent } from "./helpers/events.ts";
 import { DIST } from "./helpers/lambda.ts";
 import { usePreview } from "./helpers/preview.ts";
+import { expectEachSetting } from "./helpers/settings.ts";
 
 // What the three pages show and name is what there is.
 
@@ -50,11 +51,15 @@ test("the preview shows what the README says it shows", async () => {
 });
 
 test("the reference has each setting of the handler, with its parameter and its default", () => {
-  const settings = [...readFileSync(HANDLER, "utf8").matchAll(/^ {2}([A-Z_]+): \{ byDefault: "([^"]*)"/gm)];
-  const rows = [...reference.matchAll(/^\| `([A-Z_]+)` \| `(\w+)` \|[^|]*\| `([^`]*)`/gm)];
-  expect(rows.map(([, name, , byDefault]) => [name, byDefault])).toStrictEqual(
-    settings.map(([, name, byDefault]) => [name, byDefault]),
+  const rows = [...reference.matchAll(/^\| `([A-Z_]+)` \| `(\w+)` \|[^|]*\| ([^|]*) \|/gm)];
+  expectEachSetting(
+    rows.map(([, name = ""]) => name),
+    "the table of settings in src/README.md",
   );
+  for (const [, name = "", parameter = "", byDefault] of rows) {
+    const inStack = `\`${template.Parameters[parameter]?.Default}\``;
+    expect(byDefault, name).toBe(name === "DRY_RUN" ? `\`false\`, in the stack ${inStack}` : inStack);
+  }
   const { Variables } = Object(template.Resources.Handler?.Properties.Environment);
   expect(Object.fromEntries(rows.map(([, name, Ref]) => [name, { Ref }]))).toStrictEqual(Variables);
 });

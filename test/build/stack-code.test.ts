@@ -105,6 +105,29 @@ describe("the code in the template", () => {
     expect((await lambda.invoke(connectEvent({ "common-name": "alice" }))).response).toStrictEqual(ALLOWED);
   });
 
+  /** How kiosk fares, who connects beside kiosk and KIOSK, and once more while EC2 refuses to tell. */
+  async function storyWith(settings: Record<string, string>) {
+    ec2.reset();
+    const rows = ["kiosk", "KIOSK"].map((username) => ec2.addConnection({ username }));
+    const loaded = await lambda().loadWith(settings);
+    const event = connectEvent({ username: "kiosk" });
+    const { response } = await loaded.invoke(event);
+    ec2.fail("DescribeClientVpnConnections", REFUSED);
+    return [response, (await loaded.invoke(event)).response, statuses(rows)];
+  }
+
+  test.each(Object.keys(environmentOf(byDefault)))(
+    "does without a variable what it does with the default of the stack, but for a dry run: %s",
+    async (name) => {
+      const stacks = [environmentOf(byDefault), environmentOf(withAll)].map((variables) => String(variables[name]));
+      const [byItself = "", other = ""] = name === "DRY_RUN" ? stacks.toReversed() : stacks;
+      const without = await storyWith({});
+      expect(await storyWith({ [name]: byItself })).toStrictEqual(without);
+      const shows = `the story is to show what ${name}=${other} changes`;
+      expect(await storyWith({ [name]: other }), shows).not.toStrictEqual(without);
+    },
+  );
+
   test("denies what a misspelt input of the schedule asks for, in an entry at level error", async () => {
     const lambda = await start(byDefault);
     const { response, log } = await lambda.invoke({ sweeep: ENDPOINT_ID });

@@ -3,6 +3,7 @@ import { REFUSED } from "../ec2/faults.ts";
 import { ALLOWED, checkAnswer } from "../helpers/answers.ts";
 import { statuses, useEc2, useSettings } from "../helpers/built.ts";
 import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
+import { expectEachSetting } from "../helpers/settings.ts";
 
 // The built file with each setting, in a process of its own, over HTTP.
 
@@ -351,45 +352,35 @@ describe("DRY_RUN", () => {
   });
 });
 
+/** For each setting, what the log says that it expects, and values that it does not take. */
+const WRONG: Record<string, { expected: string; values: string[] }> = {
+  MAX_CONNECTIONS_PER_USER: {
+    expected: "an integer from 1",
+    values: ["0", "-1", "1.5", "01", "+2", " 2", "2 ", "1e3", "two", "Infinity", "²"],
+  },
+  ON_FAILURE: { expected: "deny or allow", values: ["Deny", "ALLOW", "true", "no"] },
+  IDENTITY: { expected: "username or common-name", values: ["user name", "CommonName", "common-names"] },
+  IGNORE_USERNAME_CASE: { expected: "true or false", values: ["ture", "TRUE", "False", "1", "yes", "true\n"] },
+  EXEMPT_USERS: { expected: "names between commas", values: ["a,,b", ",", "a,", ",a", "a, ,b", " "] },
+  DRY_RUN: { expected: "true or false", values: ["ture", "TRUE", "False", "1", "yes", "true\n"] },
+};
+
 test("settings that are empty are as if they were not there", async () => {
   const rows = [addConnection(10), addConnection(10, { username: "Alice" })];
-  const { entry, level } = await askHandlerWith({
-    MAX_CONNECTIONS_PER_USER: "",
-    ON_FAILURE: "",
-    IDENTITY: "",
-    IGNORE_USERNAME_CASE: "",
-    EXEMPT_USERS: "",
-    DRY_RUN: "",
-  });
+  const { entry, level } = await askHandlerWith(Object.fromEntries(Object.keys(WRONG).map((name) => [name, ""])));
   expect(statuses(rows)).toStrictEqual(["terminated", "active"]);
   expect(entry.reason).toBe("older connections terminated");
   expect(level).toBe("info");
 });
 
 describe("a wrong setting", () => {
-  const wrong: [name: string, value: string, expected: string][] = [
-    ...["0", "-1", "1.5", "01", "+2", " 2", "2 ", "1e3", "two", "Infinity", "²"].map(
-      (value): (typeof wrong)[number] => ["MAX_CONNECTIONS_PER_USER", value, "an integer from 1"],
-    ),
-    ...["Deny", "ALLOW", "true", "no"].map((value): (typeof wrong)[number] => ["ON_FAILURE", value, "deny or allow"]),
-    ...["user name", "CommonName", "common-names"].map((value): (typeof wrong)[number] => [
-      "IDENTITY",
-      value,
-      "username or common-name",
-    ]),
-    ...["a,,b", ",", "a,", ",a", "a, ,b", " "].map((value): (typeof wrong)[number] => [
-      "EXEMPT_USERS",
-      value,
-      "names between commas",
-    ]),
-    ...["IGNORE_USERNAME_CASE", "DRY_RUN"].flatMap((name) =>
-      ["ture", "TRUE", "False", "1", "yes", "true\n"].map((value): (typeof wrong)[number] => [
-        name,
-        value,
-        "true or false",
-      ]),
-    ),
-  ];
+  test("is tried of each that the handler has", () => {
+    expectEachSetting(Object.keys(WRONG), "the wrong values in test/built/settings.test.ts");
+  });
+
+  const wrong = Object.entries(WRONG).flatMap(([name, { expected, values }]) =>
+    values.map((value): [name: string, value: string, expected: string] => [name, value, expected]),
+  );
 
   test.each(wrong)("%s=%j denies everybody, names itself, and calls nobody", async (name, value, expected) => {
     const older = addConnection(10);

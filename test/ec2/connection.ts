@@ -13,4 +13,6 @@ export interface Connection {
   /** A text is sent as it is; empty: the row comes without it. */
   establishedAt: Date | string;
   endedAt?: Date;
+  /** What the client connect handler answered. Undefined: the row comes without them; none: with an empty list. */
+  postureComplianceStatuses?: string[] | undefined;
 }

@@ -69,6 +69,14 @@ describe("DescribeClientVpnConnections", () => {
     ]);
   });
 
+  test("gives the posture compliance statuses of a connection that has any, as they are and in their order", async () => {
+    const statuses = [["one", "<two> & 'three' \"4\"", " 五, 😀 "], [], undefined];
+    for (const postureComplianceStatuses of statuses) ec2.addConnection({ postureComplianceStatuses });
+    const { Connections = [] } = await listing();
+    expect(Connections.map(({ PostureComplianceStatuses }) => PostureComplianceStatuses)).toStrictEqual(statuses);
+    expect("PostureComplianceStatuses" in Object(Connections[2])).toBe(false);
+  });
+
   test("gives an empty list when there is none", async () => {
     expect((await listing()).Connections).toStrictEqual([]);
   });

@@ -8,6 +8,7 @@ export const ODD_STATUS = "suspended";
 
 /** Returns a connection as an item of the list. */
 export function toXml(row: Connection, fault: Fault | undefined): string {
+  const statuses = row.postureComplianceStatuses?.map((status) => element("item", status));
   const elements = {
     clientVpnEndpointId: element(
       "clientVpnEndpointId",
@@ -28,6 +29,8 @@ export function toXml(row: Connection, fault: Fault | undefined): string {
         ? ""
         : `<status>${element("code", fault === "odd-statuses" ? ODD_STATUS : row.status)}</status>`,
     connectionEndTime: element("connectionEndTime", row.endedAt === undefined ? "-" : timestamp(row.endedAt)),
+    postureComplianceStatusSet:
+      statuses === undefined ? "" : element("postureComplianceStatusSet", statuses.join(""), "xml"),
   };
   const sent = Object.entries(elements).filter(([name]) => fault !== `without ${name}`);
   return `<item>${sent.map(([, xml]) => xml).join("")}</item>`;

@@ -77,6 +77,22 @@ describe("DescribeClientVpnConnections", () => {
     expect("PostureComplianceStatuses" in Object(Connections[2])).toBe(false);
   });
 
+  test("gives no names, and finds nobody by them, where they are hidden", async () => {
+    const { connectionId } = ec2.addConnection({ postureComplianceStatuses: ["compliant"] });
+    ec2.hidden.add("username");
+    expect(await usernames("alice")).toStrictEqual([]);
+    expect(await usernames("*")).toStrictEqual([]);
+    const byId = { Name: "connection-id", Values: [connectionId] };
+    const [connection] = (await listing({ Filters: [byId] })).Connections ?? [];
+    expect(connection).not.toHaveProperty("Username");
+    expect(connection).toMatchObject({ CommonName: "alice", PostureComplianceStatuses: ["compliant"] });
+    ec2.hidden.add("commonName");
+    expect((await listing()).Connections?.[0]).not.toHaveProperty("CommonName");
+    ec2.reset();
+    ec2.addConnection();
+    expect(await usernames("alice")).toStrictEqual(["alice"]);
+  });
+
   test("gives an empty list when there is none", async () => {
     expect((await listing()).Connections).toStrictEqual([]);
   });

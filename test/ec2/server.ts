@@ -49,6 +49,11 @@ export class LoopbackEc2 {
   readonly region = "eu-central-1";
   /** Whether filter values take wildcards and escapes, as EC2 documents in general; otherwise they are literal. */
   wildcards = true;
+  /**
+   * Names that no row has, whatever a connection's are; nor does a filter find anybody by them. AWS documents user names for
+   * Active Directory alone, and leaves open what becomes of them elsewhere.
+   */
+  hidden = new Set<"username" | "commonName">();
   /** The one endpoint that exists here. */
   endpointId = ENDPOINT_ID;
   endpoint: Endpoint = USUAL_ENDPOINT;
@@ -104,6 +109,7 @@ export class LoopbackEc2 {
   /** Forgets connections, requests and faults, and drops the sockets of faults that are under way. */
   reset(): void {
     this.wildcards = true;
+    this.hidden.clear();
     this.endpointId = ENDPOINT_ID;
     this.endpoint = USUAL_ENDPOINT;
     this.pageSize = 1_000;
@@ -282,7 +288,7 @@ export class LoopbackEc2 {
     const end = fault === "same-token" ? start : start + size;
     const isLast = end >= rows.length && fault !== "endless" && fault !== "same-token";
     const next = isLast ? "" : tokenOf(end);
-    const items = page.map((row) => toXml(row, fault)).join("");
+    const items = page.map((row) => toXml(row, this.hidden, fault)).join("");
     if (fault === undefined || !NOT_SHOWN.has(fault)) for (const row of page) this.shown.add(row);
     return (
       `<DescribeClientVpnConnectionsResponse xmlns="${XMLNS}">${element("requestId", randomUUID())}` +
@@ -295,6 +301,7 @@ export class LoopbackEc2 {
   }
 
   #filtered(filters: Filter[]): Connection[] {
+    if (filters.some(({ name }) => name === "username" && this.hidden.has(name))) return [];
     const isLiteral = (value: string) => !this.wildcards || !/[*?\\]/.test(value);
     const byName = filters.find(({ name, values }) => name === "username" && values.every(isLiteral));
     const candidates = byName?.values.flatMap((value) => this.#byUsername.get(value) ?? []) ?? this.connections;

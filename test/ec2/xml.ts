@@ -6,8 +6,8 @@ export const XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/";
 export const ANOTHER_ENDPOINT = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
 export const ODD_STATUS = "suspended";
 
-/** Returns a connection as an item of the list. */
-export function toXml(row: Connection, fault: Fault | undefined): string {
+/** Returns a connection as an item of the list, without the elements that are hidden. */
+export function toXml(row: Connection, hidden: ReadonlySet<string>, fault: Fault | undefined): string {
   const statuses = row.postureComplianceStatuses?.map((status) => element("item", status));
   const elements = {
     clientVpnEndpointId: element(
@@ -32,7 +32,7 @@ export function toXml(row: Connection, fault: Fault | undefined): string {
     postureComplianceStatusSet:
       statuses === undefined ? "" : element("postureComplianceStatusSet", statuses.join(""), "xml"),
   };
-  const sent = Object.entries(elements).filter(([name]) => fault !== `without ${name}`);
+  const sent = Object.entries(elements).filter(([name]) => fault !== `without ${name}` && !hidden.has(name));
   return `<item>${sent.map(([, xml]) => xml).join("")}</item>`;
 }
 

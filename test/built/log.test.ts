@@ -8,8 +8,7 @@ import { useSweeps } from "../helpers/sweeps.ts";
 // What the entries of the log hold, and how much of it. What they say of a decision, the tests of the decision know.
 
 const ec2 = useEc2();
-const { lambda, lambdaWith, askHandlerWith, sweep, failingSweep, addConnectionOf } = useSweeps(ec2);
-const askHandler = (event: unknown) => askHandlerWith({}, event);
+const { lambda, lambdaWith, askHandler, askHandlerWith, sweep, failingSweep, addConnectionOf } = useSweeps(ec2);
 
 describe("the entry of a login", () => {
   test("names the request where it is invalid too", async () => {

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { statuses, useBuilt, useEc2 } from "../helpers/built.ts";
+import { statuses, useEc2, useSettings } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 
 const ec2 = useEc2();
-const { askHandler, lambda } = useBuilt(ec2);
+const { lambda, askHandler, logInWith } = useSettings(ec2);
 
 describe.each([true, false])("user names, where EC2's filter reads wildcards: %s", (wildcards) => {
   beforeEach(() => {
@@ -87,6 +87,28 @@ test.each(["*", "a?ice"])("a user named %s never ends the connection of a row wi
     expect(stranger.status).toBe("active");
     expect(JSON.stringify(entry.errors)).toContain(`EC2 gave no username for ${stranger.connectionId}`);
   }
+});
+
+describe("where EC2 lists no user names, and finds nobody by them", () => {
+  beforeEach(() => void ec2.hidden.add("username"));
+
+  test("logins end nobody, and are allowed", async () => {
+    const logins = [await logInWith({}), await logInWith({}), await logInWith({}, { username: "bob" })];
+    expect(logins.map(({ entry }) => entry.reason)).toStrictEqual(Array(3).fill("no older connections"));
+    expect(statuses(ec2.connections)).toStrictEqual(["active", "active", "active"]);
+  });
+
+  test("a sweep ends nobody, and says how many have no name", async () => {
+    for (const _ of [1, 2]) await logInWith({});
+    const { response } = await lambda().sweep({ sweep: ec2.endpointId });
+    expect(response).toMatchObject({ active: 2, unnamed: 2, terminated: [] });
+    expect(statuses(ec2.connections)).toStrictEqual(["active", "active"]);
+  });
+});
+
+test("who logs in again and again, as EC2 lists it, is connected once", async () => {
+  for (const _ of [1, 2, 3]) expect((await logInWith({})).response).toStrictEqual(ALLOWED);
+  expect(statuses(ec2.connections)).toStrictEqual(["terminated", "terminated", "active"]);
 });
 
 describe.each(["-", "N/A", "NA"])("%j stands for no name", (placeholder) => {

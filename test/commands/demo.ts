@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { authorize } from "../ec2/client-vpn.ts";
 import { REFUSED } from "../ec2/faults.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { connectEvent } from "../helpers/events.ts";
@@ -129,20 +130,20 @@ async function showSweep(): Promise<void> {
 
 /** Asks the handler as Client VPN would, and lets the device in if it may. */
 async function askHandler(event: unknown, device: string) {
-  const { response, log } = await lambda.invoke(event);
-  const isHere = fieldOf(event, "endpoint-id") === ec2.endpointId;
-  if (response.allow && isHere) {
-    addDevice(fieldOf(event, "connection-id"), fieldOf(event, "username"), device, fieldOf(event, "common-name"));
-  }
+  const { response, log, connection } = await authorize(ec2, lambda, event, { establishedAt: nextSecond() });
+  if (connection) devices.set(connection.connectionId, device);
   const entry: unknown = JSON.parse(String(log[0]?.message[0]));
   return { response, entry };
 }
 
 /** With Active Directory, the common name is the user name. */
-function addDevice(connectionId: string, username: string, device: string, commonName = username): void {
-  const establishedAt = new Date(startedAt + devices.size * 1_000);
-  ec2.addConnection({ connectionId, username, filterUsername: username, commonName, establishedAt });
+function addDevice(connectionId: string, username: string, device: string): void {
+  ec2.addConnection({ connectionId, username, establishedAt: nextSecond() });
   devices.set(connectionId, device);
+}
+
+function nextSecond(): Date {
+  return new Date(startedAt + devices.size * 1_000);
 }
 
 function readEvent(file: string): unknown {

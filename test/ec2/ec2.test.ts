@@ -6,6 +6,10 @@ import {
   TerminateClientVpnConnectionsCommand,
 } from "@aws-sdk/client-ec2";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import type { ClientConnectResponse } from "../../src/handler.ts";
+import { ALLOWED } from "../helpers/answers.ts";
+import { CONNECTION_ID, connectEvent } from "../helpers/events.ts";
+import { authorize } from "./client-vpn.ts";
 import type { Connection } from "./connection.ts";
 import { REFUSED } from "./faults.ts";
 import { ENDPOINT_ID, LoopbackEc2 } from "./server.ts";
@@ -316,6 +320,57 @@ test("serves the endpoints of others beside its own, each with its own connectio
     name: "InvalidClientVpnConnection.IdNotFound",
   });
   expect([ec2.requests.length, other.requests.length]).toEqual([2, 2]);
+});
+
+describe("a login through Client VPN", () => {
+  const answer = (...statuses: string[]) => ({ ...ALLOWED, "posture-compliance-statuses": statuses });
+  const event = connectEvent({ username: "Zoë", "common-name": "laptop" });
+
+  async function loginWith(response: ClientConnectResponse, fields: Partial<Connection> = {}) {
+    const handler = { invoke: async () => ({ response, log: [], durationMs: 0, lateMs: 0 }) };
+    const { connection } = await authorize(ec2, handler, event, fields);
+    return { connection, listed: (await listing()).Connections };
+  }
+
+  test("that is allowed is a connection of its names, with the statuses of the answer", async () => {
+    const { connection, listed } = await loginWith(answer("one", "two"));
+    expect(listed).toMatchObject([
+      {
+        ConnectionId: CONNECTION_ID,
+        Username: "Zoë",
+        CommonName: "laptop",
+        Status: { Code: "active" },
+        PostureComplianceStatuses: ["one", "two"],
+      },
+    ]);
+    expect(await usernames("Zoë")).toStrictEqual(["Zoë"]);
+    expect(ec2.connections).toStrictEqual([connection]);
+  });
+
+  test("that is allowed without statuses is listed without any", async () => {
+    expect((await loginWith(answer())).listed?.[0]).not.toHaveProperty("PostureComplianceStatuses");
+  });
+
+  test("is listed otherwise where EC2 spells its name in another way, or keeps no statuses", async () => {
+    const fields = { username: "zoe", filterUsername: "zoe", postureComplianceStatuses: undefined };
+    const { listed } = await loginWith(answer("one"), fields);
+    expect(listed).toMatchObject([{ ConnectionId: CONNECTION_ID, Username: "zoe" }]);
+    expect(listed?.[0]).not.toHaveProperty("PostureComplianceStatuses");
+  });
+
+  test("that is denied is no connection", async () => {
+    const { connection, listed } = await loginWith({ ...answer("one"), allow: false });
+    expect([connection, listed]).toStrictEqual([undefined, []]);
+  });
+
+  test.each([
+    ["eleven statuses", Array.from({ length: 11 }, (_, i) => `${i}`), "ten statuses at most, not 11"],
+    ["a status of 256 characters", ["one", "2".repeat(256)], "no status as long as 2"],
+  ])("is refused with %s, as Client VPN does", async (_, statuses, why) => {
+    await expect(loginWith(answer(...statuses))).rejects.toThrow(why);
+    await loginWith(answer(...statuses.slice(-10).map((status) => status.slice(-255))));
+    expect(ec2.connections).toHaveLength(1);
+  });
 });
 
 describe("the signature", () => {

@@ -50,7 +50,7 @@ export function checkUsualAnswer(invocation: Invocation): LogEntry {
   return entry;
 }
 
-export const ALLOWED = {
+export const ALLOWED: ClientConnectResponse = {
   allow: true,
   "error-msg-on-denied-connection": "",
   "posture-compliance-statuses": [],

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished } from "vitest";
+import { authorize } from "../ec2/client-vpn.ts";
 import type { Connection } from "../ec2/connection.ts";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { checkAnswer, checkUsualAnswer } from "./answers.ts";
@@ -64,7 +65,7 @@ export function useBuilt(ec2: LoopbackEc2, file?: string, settings: Record<strin
 
 /** Gives the tests of a file the built file with settings, loaded once with the same ones, and connections of a given age. */
 export function useSettings(ec2: LoopbackEc2) {
-  const { lambda } = useBuilt(ec2);
+  const { lambda, askHandler } = useBuilt(ec2);
   const loaded = new Map<string, Promise<Invocable>>();
   function lambdaWith(settings: Record<string, string>): Promise<Invocable> {
     const key = JSON.stringify(settings);
@@ -80,11 +81,26 @@ export function useSettings(ec2: LoopbackEc2) {
     return { response: invocation.response, ...checkAnswer(invocation) };
   }
 
+  let logins = 0;
+  /**
+   * Has alice log in with these settings, or somebody else: what the handler allows is a connection from then on, as EC2
+   * lists it or as is given.
+   */
+  async function logInWith(
+    settings: Record<string, string>,
+    request: Record<string, unknown> = {},
+    listed: Partial<Connection> = {},
+  ) {
+    const event = connectEvent({ "connection-id": `cvpn-connection-${++logins}`, ...request });
+    const { connection, ...invocation } = await authorize(ec2, await lambdaWith(settings), event, listed);
+    return { response: invocation.response, connection, ...checkAnswer(invocation) };
+  }
+
   function addConnection(secondsAgo: number, connection: Partial<Connection> = {}): Connection {
     return ec2.addConnection({ establishedAt: new Date(Date.now() - secondsAgo * 1_000), ...connection });
   }
 
-  return { lambda, lambdaWith, askHandlerWith, addConnection };
+  return { lambda, lambdaWith, askHandler, askHandlerWith, logInWith, addConnection };
 }
 
 /** Sweeps where that cannot be completed. */

@@ -51,9 +51,15 @@ export const ALL = {
   ExemptUsers: "kiosk, CORP\\break glass",
   DryRun: "false",
   AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",
+  AlarmsWhenOver: "true",
   Dashboard: "false",
   TakeoversPerHour: "9",
   LogRetentionDays: "365",
+  LogKeyArn: "arn:aws:kms:eu-central-1:123456789012:key/0f13eab7-f860-433c-c0f1-3eab7f860433",
+  ReservedConcurrency: "50",
+  LayerArns:
+    "arn:aws:lambda:eu-central-1:123456789012:layer:vpn-check:3, arn:aws:lambda:eu-central-1:901920570463:layer:otel:12",
+  EntryPoint: "/opt/check.handler",
   PermissionsBoundaryArn: "arn:aws:iam::123456789012:policy/landing-zone/boundary",
 };
 
@@ -84,10 +90,12 @@ export function createStack(template: Template, given: Record<string, string>): 
     const isAllowed = allowed.AllowedValues?.map(String).includes(value) ?? true;
     const isShort = value.length <= (allowed.MaxLength ?? 4_096);
     const isNumber = Type !== "Number" || (value !== "" && Number(value) >= (allowed.MinValue ?? 0));
-    if (!isAllowed || !isShort || !isNumber || !new RegExp(allowed.AllowedPattern ?? "").test(value)) {
+    const list = Type === "CommaDelimitedList" ? value.split(",").map((one) => one.trim()) : undefined;
+    const pattern = new RegExp(allowed.AllowedPattern ?? "");
+    if (!isAllowed || !isShort || !isNumber || !(list ?? [value]).every((one) => pattern.test(one))) {
       throw new Error(`the parameter ${name} ${allowed.ConstraintDescription}`);
     }
-    values[name] = Type === "Number" ? Number(value) : value;
+    values[name] = list ?? (Type === "Number" ? Number(value) : value);
   }
   const isConditionMet = (condition: string) => {
     if (!(condition in template.Conditions)) throw new Error(`there is no condition ${condition}`);
@@ -121,6 +129,7 @@ export function createStack(template: Template, given: Record<string, string>): 
     }
     if (name === "Fn::Equals") return parts[0] === parts[1];
     if (name === "Fn::Not") return parts[0] === false;
+    if (name === "Fn::Join" && Array.isArray(parts[1])) return parts[1].join(String(parts[0]));
     throw new Error(`${name} is not known here`);
   }
 
@@ -158,7 +167,8 @@ function isOf(type: Properties[string]["type"], value: unknown): boolean {
     case "string":
       return typeof value === "string" && (type.allowedValues?.includes(value) ?? true);
     case "integer":
-      return Number.isInteger(value) && (type.allowedValues?.includes(Number(value)) ?? true);
+      // CloudFormation makes a number of a text.
+      return /^\d+$/.test(String(value)) && (type.allowedValues?.includes(Number(value)) ?? true);
     case "json":
       return isObject(value);
     case "array":

@@ -7,7 +7,7 @@ import { DASHBOARD, STACK, stackTemplate } from "../../build.mjs";
 import { REFUSED } from "../ec2/faults.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { ALLOWED } from "../helpers/answers.ts";
-import { statuses, useBuilt, useEc2 } from "../helpers/built.ts";
+import { callsTo, statuses, useBuilt, useEc2 } from "../helpers/built.ts";
 import { connectEvent } from "../helpers/events.ts";
 import { DIST, type Invocable } from "../helpers/lambda.ts";
 import {
@@ -19,6 +19,7 @@ import {
   readTemplate,
   type Stack,
 } from "./cloudformation.ts";
+import { takenBy } from "./metric-filter.ts";
 
 // The code inside dist/stack.yaml: that it is the bundle, and works as what CloudFormation makes of it.
 
@@ -127,6 +128,25 @@ describe("the code in the template", () => {
       expect(await storyWith({ [name]: other }), shows).not.toStrictEqual(without);
     },
   );
+
+  test("lets everybody in by the lever's entry point, which no sweep's metric filter sees, and enforces by that of the way back", async () => {
+    const lambda = await start(enforcing);
+    const older = [ec2.addConnection({ establishedAt: new Date(0) }), ec2.addConnection()];
+    /** Answers a login and a sweep by the entry point that the command in this output sets. */
+    const storyBy = async (output: string) => {
+      const [, entryPoint = ""] = / --handler index\.(\w+)$/.exec(String(enforcing.outputs[output])) ?? [];
+      const login = await lambda.invoke(connectEvent(), { remaining: 30_000, entryPoint });
+      expect(login.response).toStrictEqual(ALLOWED);
+      const { log } = await lambda.sweep(scheduled(enforcing), { remaining: 30_000, entryPoint });
+      return [login.log, log].map(([entry]) => JSON.stringify({ message: entry?.message[0] }));
+    };
+    const lines = await storyBy("LetEverybodyIn");
+    expect(callsTo(ec2)).toStrictEqual([]);
+    lines.push(...(await storyBy("EnforceAgain")));
+    expect(statuses(older)).toStrictEqual(["terminated", "terminated"]);
+    // So the alarm on stopped sweeps tells of a lever that was forgotten.
+    expect(takenBy(String(propertiesOf(withAll, "LoggedSweep").FilterPattern), lines)).toStrictEqual(lines.slice(-1));
+  });
 
   test("denies what a misspelt input of the schedule asks for, in an entry at level error", async () => {
     const lambda = await start(byDefault);

@@ -32,23 +32,35 @@ const inChina = createStack(template, {
   "AWS::Partition": "aws-cn",
   "AWS::Region": "cn-north-1",
 });
-const stacks: [name: string, stack: Stack, arn: string, boundary: { PermissionsBoundary?: string }][] = [
-  ["with the default parameters", byDefault, `arn:aws:ec2:eu-central-1:${ACCOUNT}`, {}],
-  [
-    "with all parameters",
-    withAll,
-    `arn:aws:ec2:eu-central-1:${ACCOUNT}`,
-    { PermissionsBoundary: ALL.PermissionsBoundaryArn },
+// What Lambda calls, and the properties that are there only where they are asked for.
+const ofAll = {
+  Handler: "/opt/check.handler",
+  Layers: [
+    "arn:aws:lambda:eu-central-1:123456789012:layer:vpn-check:3",
+    "arn:aws:lambda:eu-central-1:901920570463:layer:otel:12",
   ],
+  ReservedConcurrentExecutions: "50",
+};
+const stacks: [name: string, stack: Stack, arn: string, boundary: { PermissionsBoundary?: string }, called: object][] =
   [
-    "in China",
-    inChina,
-    `arn:aws-cn:ec2:cn-north-1:${CHINESE}`,
-    { PermissionsBoundary: "arn:aws-cn:iam::aws:policy/PowerUserAccess" },
-  ],
-];
+    ["with the default parameters", byDefault, `arn:aws:ec2:eu-central-1:${ACCOUNT}`, {}, { Handler: "index.handler" }],
+    [
+      "with all parameters",
+      withAll,
+      `arn:aws:ec2:eu-central-1:${ACCOUNT}`,
+      { PermissionsBoundary: ALL.PermissionsBoundaryArn },
+      ofAll,
+    ],
+    [
+      "in China",
+      inChina,
+      `arn:aws-cn:ec2:cn-north-1:${CHINESE}`,
+      { PermissionsBoundary: "arn:aws-cn:iam::aws:policy/PowerUserAccess" },
+      ofAll,
+    ],
+  ];
 
-describe.each(stacks)("the stack, %s", (_, stack, arn, boundary) => {
+describe.each(stacks)("the stack, %s", (_, stack, arn, boundary, called) => {
   const [, , , region, account] = arn.split(":");
 
   test("allows the function two actions on this endpoint and its own log, the schedule the function, and nothing else", () => {
@@ -93,10 +105,15 @@ describe.each(stacks)("the stack, %s", (_, stack, arn, boundary) => {
         Role: "<HandlerRole.Arn>",
         Runtime: "nodejs24.x",
         Architectures: ["x86_64"],
-        Handler: "index.handler",
+        ...called,
         Timeout: 30,
         MemorySize: 512,
-        LoggingConfig: { LogGroup: "<HandlerLog>", LogFormat: "JSON" },
+        LoggingConfig: {
+          LogGroup: "<HandlerLog>",
+          LogFormat: "JSON",
+          ApplicationLogLevel: "INFO",
+          SystemLogLevel: "INFO",
+        },
         Environment: expect.any(Object),
         Code: { ZipFile: expect.any(String) },
       },
@@ -125,12 +142,17 @@ describe.each(stacks)("the stack, %s", (_, stack, arn, boundary) => {
     });
   });
 
-  test("prints the commands that turn it on and off, that let everybody in and show the log, and its version", () => {
+  test("prints the commands that turn it on and off, let everybody in and enforce again, show the log, and its version", () => {
     const command = `aws ec2 modify-client-vpn-endpoint --region ${region} --client-vpn-endpoint-id ${ENDPOINT_ID}`;
+    const lever = `aws lambda update-function-configuration --region ${region} --function-name <Handler> --handler`;
     expect(stack.outputs).toStrictEqual({
       HandlerArn: "<Handler.Arn>",
-      TurnOn: `${command} --client-connect-options Enabled=true,LambdaFunctionArn=<Handler.Arn>`,
-      LetEverybodyIn: expect.stringContaining(` --region ${region} --stack-name client-vpn `),
+      TurnOn:
+        `aws cloudformation update-termination-protection --region ${region} --stack-name client-vpn ` +
+        "--enable-termination-protection >/dev/null && " +
+        `${command} --client-connect-options Enabled=true,LambdaFunctionArn=<Handler.Arn>`,
+      LetEverybodyIn: `${lever} index.letIn`,
+      EnforceAgain: `${lever} ${Object(called).Handler}`,
       TurnOff: `${command} --client-connect-options Enabled=false`,
       WatchLog: `aws logs tail <HandlerLog> --region ${region} --since 10m --follow`,
       Log: "<HandlerLog>",
@@ -146,26 +168,16 @@ describe.each(stacks)("the stack, %s", (_, stack, arn, boundary) => {
   });
 });
 
-test("the command that lets everybody in makes it a dry run, and keeps every other parameter", () => {
-  const [command = "", parameters = ""] = String(byDefault.outputs.LetEverybodyIn).split(" --parameters ");
-  expect(command).toBe(
-    "aws cloudformation update-stack --region eu-central-1 --stack-name client-vpn --use-previous-template " +
-      "--capabilities CAPABILITY_IAM",
-  );
-  const others = Object.keys(template.Parameters).filter((name) => name !== "DryRun");
-  expect(parameters.split(" ").sort()).toStrictEqual(
-    [
-      "ParameterKey=DryRun,ParameterValue=true",
-      ...others.map((name) => `ParameterKey=${name},UsePreviousValue=true`),
-    ].sort(),
-  );
-});
-
 test("no description is longer than AWS takes it, with the longest names that AWS gives", () => {
-  const longest = createStack(template, { ...ALL, "AWS::StackName": "s".repeat(51) });
-  // A stack's name, a resource's and a random part: of a log group, there may be more than of any other.
+  const EntryPoint = `/opt/${"c".repeat(51)}.handler`;
+  const withLongest = { ...ALL, EntryPoint, "AWS::StackName": "s".repeat(51), "AWS::Region": "ap-southeast-1" };
+  const longest = createStack(template, withLongest);
+  expect(() => createStack(template, { ...withLongest, EntryPoint: `${EntryPoint}s` })).toThrow("EntryPoint must be");
+  // A stack's name, a resource's and a random part. Lambda, IAM and EventBridge Scheduler take 64 characters.
   const alarms = Object.values(longest.resources).map(({ Properties }) =>
-    String(Properties.AlarmDescription ?? "").replace(/<[\w.]+>/g, "x".repeat(80)),
+    String(Properties.AlarmDescription ?? "").replace(/<([\w.]+)>/g, (_, to) =>
+      "x".repeat(to === "HandlerLog" ? 80 : 64),
+    ),
   );
   const descriptions = [template, ...Object.values(template.Outputs)].map(({ Description }) => Description);
   for (const text of [...descriptions, ...alarms]) expect(text.length, text).toBeLessThanOrEqual(1_024);
@@ -176,18 +188,18 @@ test("there is no dashboard where none is wanted", () => {
   expect(propertiesByType(withAll, /Dashboard/)).toStrictEqual({});
 });
 
-test("the one log group keeps its entries as long as is set, and outlives the stack", () => {
+test("the one log group keeps its entries as long as is set, with the key that is set, and outlives the stack", () => {
   const logGroup = {
     Type: "AWS::Logs::LogGroup",
     DeletionPolicy: "RetainExceptOnCreate",
     UpdateReplacePolicy: "Retain",
   };
-  for (const [stack, RetentionInDays] of [
-    [byDefault, 90],
-    [withAll, 365],
+  for (const [stack, Properties] of [
+    [byDefault, { RetentionInDays: 90 }],
+    [withAll, { RetentionInDays: 365, KmsKeyId: ALL.LogKeyArn }],
   ] as const) {
     const logs = Object.values(stack.resources).filter(({ Type }) => Type === logGroup.Type);
-    expect(logs).toStrictEqual([{ ...logGroup, Properties: { RetentionInDays } }]);
+    expect(logs).toStrictEqual([{ ...logGroup, Properties }]);
   }
 });
 
@@ -219,7 +231,7 @@ describe("the settings", () => {
     });
   });
 
-  test.each(["OnFailure", "Identity", "IgnoreUsernameCase", "DryRun", "Dashboard"] as const)(
+  test.each(["OnFailure", "Identity", "IgnoreUsernameCase", "DryRun", "Dashboard", "AlarmsWhenOver"] as const)(
     "%s has two values",
     (name) => {
       const { Default, AllowedValues } = template.Parameters[name] ?? {};
@@ -240,6 +252,11 @@ describe("the parameters", () => {
     ["IgnoreUsernameCase", ["", "True", "yes", "1"]],
     ["DryRun", ["", "TRUE", "no", "0"]],
     ["Dashboard", ["", "True", "no", "0"]],
+    ["AlarmsWhenOver", ["", "True", "no", "0"]],
+    ["ReservedConcurrency", ["0", "-1", "1.5", "01", "1e3", "ten", " 2"]],
+    ["LayerArns", ["check", ALL.LayerArns.replace(":3,", ","), `${ALL.LayerArns},check`]],
+    ["EntryPoint", ["", "index", "index.", ".handler", "index.handler; true", "index.$handler", " index.handler"]],
+    ["LogKeyArn", ["key", ALL.LogKeyArn.replace(":key/", ":alias/"), ` ${ALL.LogKeyArn}`, `${ALL.LogKeyArn},`]],
     ["ExemptUsers", [",", "a,,b", "a,", ",a", " ", "a, ,b", "\t"]],
     ["AlarmTopicArn", ["vpn-alarms", "me@example.com", anArn("123:vpn-alarms"), anArn(`${ACCOUNT}:alarms.fifo`)]],
     ["AlarmTopicArn", [anArn(`${ACCOUNT}:`), ` ${TOPIC}`, TOPIC.replace(":sns:", ":sqs:"), `${TOPIC},${TOPIC}`]],
@@ -298,16 +315,47 @@ describe("the alarms", () => {
   test("name the lever that works at once; the slow one, and how slow it is, where the function does not answer", () => {
     const levers = Object.entries(propertiesByType(withAll, ALARM)).map(([name, properties]) => {
       const { AlarmDescription } = Object(properties);
-      return [name, /LetEverybodyIn|TurnOff(?=\b.* up to four hours)/.exec(AlarmDescription)?.[0]];
+      return [name, AlarmDescription.match(/LetEverybodyIn|TurnOff(?=\b.* up to four hours)/g)];
     });
+    const both = ["LetEverybodyIn", "TurnOff"];
     expect(Object.fromEntries(levers.filter(([, lever]) => lever))).toStrictEqual({
-      Denials: "LetEverybodyIn",
-      Timeouts: "TurnOff",
-      InvalidResponses: "TurnOff",
-      OtherExecutionErrors: "TurnOff",
-      ThrottlingErrors: "TurnOff",
-      FailedServiceErrors: "TurnOff",
+      Denials: ["LetEverybodyIn"],
+      UncheckedLogins: ["LetEverybodyIn"],
+      Timeouts: both,
+      InvalidResponses: both,
+      OtherExecutionErrors: both,
+      ThrottlingErrors: both,
+      FailedServiceErrors: ["TurnOff"],
+      SweepStopped: ["LetEverybodyIn"],
     });
+  });
+
+  test("tell of the lever that was forgotten, with the way back and the log level that hides sweeps", () => {
+    const { AlarmDescription } = propertiesOf(withAll, "SweepStopped");
+    expect(AlarmDescription).toContain(` ${withAll.outputs.EnforceAgain} (`);
+    expect(AlarmDescription).toContain(" a level above INFO");
+  });
+
+  test("say what helps against throttling, in this order: a reserve, a smaller user, a higher quota, the levers", () => {
+    expect(propertiesOf(withAll, "ThrottlingErrors").AlarmDescription).toMatch(
+      /put-function-concurrency.*ConcurrentExecutions.*Service Quotas.*LetEverybodyIn.*TurnOff/,
+    );
+  });
+
+  test("tell the topic that they are over where that is asked for, and only there", () => {
+    const withTopic = createStack(template, { ...ONLY_WHAT_IS_NEEDED, AlarmTopicArn: TOPIC });
+    for (const [stack, told] of [
+      [withTopic, undefined],
+      [withAll, [TOPIC]],
+    ] as const) {
+      for (const { OKActions } of Object.values(propertiesByType(stack, ALARM))) expect(OKActions).toStrictEqual(told);
+    }
+  });
+
+  test("cost what the parameter says, at 0.10 USD for each, 0.30 for a metric of the log and 0.50 for a rule", () => {
+    const numberOf = (type: RegExp) => Object.keys(propertiesByType(withAll, type)).length;
+    const price = numberOf(ALARM) * 0.1 + numberOf(/MetricFilter/) * 0.3 + numberOf(/InsightRule/) * 0.5;
+    expect(template.Parameters.AlarmTopicArn?.Description).toContain(` about ${price.toFixed(2)} USD a month`);
   });
 
   test("are not there without a topic to tell", () => {
@@ -327,6 +375,7 @@ describe("the alarms", () => {
       ComparisonOperator: "GreaterThanOrEqualToThreshold",
       TreatMissingData: "notBreaching",
       AlarmActions: [TOPIC],
+      OKActions: [TOPIC],
     });
     const ofTheHandler = (metric: string) => ({
       ...alarm("AWS/ClientVPN", `ClientConnectHandler${metric}`, 1),
@@ -381,6 +430,7 @@ describe("the alarms", () => {
         ComparisonOperator: "GreaterThanOrEqualToThreshold",
         TreatMissingData: "notBreaching",
         AlarmActions: [TOPIC],
+        OKActions: [TOPIC],
       },
       UnnamedConnections: {
         ...alarm(NAMESPACE, "client-vpn-unnamed", 0),

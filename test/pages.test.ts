@@ -1,15 +1,14 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { HANDLER, STACK } from "../build.mjs";
 import { readTemplate } from "./build/cloudformation.ts";
 import { ENDPOINT_ID } from "./ec2/server.ts";
 import { ALLOWED } from "./helpers/answers.ts";
-import { BUILT, builtForTest, callsTo, statuses, useEc2, useSettings } from "./helpers/built.ts";
+import { callsTo, useEc2, useSettings } from "./helpers/built.ts";
 import { runCommandWith } from "./helpers/command.ts";
 import { connectEvent } from "./helpers/events.ts";
-import { DIST } from "./helpers/lambda.ts";
 import { usePreview } from "./helpers/preview.ts";
 import { expectEachSetting } from "./helpers/settings.ts";
 
@@ -119,35 +118,6 @@ test("the reference has each reason that the handler gives, and no other", () =>
   for (const reason of [...reasons, "an unexpected error", "no username to compare"]) {
     expect(reference).toContain(`| \`${reason}\` |`);
   }
-});
-
-test.each(BUILT)("the check of one's own denies first, and has dist/%s do the rest, sweeps too", async (file) => {
-  // Beside it, as the file to paste needs the SDK that is installed there.
-  const folder = mkdtempSync(`${DIST}own-check-`);
-  onTestFinished(() => rmSync(folder, { recursive: true }));
-  cpSync(`${DIST}${file}`, join(folder, file));
-  const [code = ""] = blocksOf(reference, "js");
-  expect(code).toContain('"./index.cjs"');
-  const index = join(folder, "index.mjs");
-  writeFileSync(index, code.replace("./index.cjs", `./${file}`));
-  const lambda = await builtForTest(ec2.env, index);
-
-  const older = [ec2.addConnection({ establishedAt: new Date(1_700_000_000_000) }), ec2.addConnection()];
-  const { response } = await lambda.invoke(connectEvent({ "aws-client-version": "4.9.1" }));
-  expect(response).toStrictEqual({
-    allow: false,
-    "error-msg-on-denied-connection": expect.stringContaining("update"),
-    "posture-compliance-statuses": ["client too old"],
-    "schema-version": "v3",
-  });
-  expect(callsTo(ec2)).toStrictEqual([]);
-  expect((await lambda.sweep({ sweep: ENDPOINT_ID })).response.terminated).toStrictEqual([older[0]?.connectionId]);
-  for (const version of ["5.2.0", "", undefined]) {
-    const allowed = await lambda.invoke(connectEvent({ "aws-client-version": version }));
-    expect(allowed.response).toStrictEqual(ALLOWED);
-  }
-  expect(statuses(older)).toStrictEqual(["terminated", "terminated"]);
-  expect((await lambda.invoke(null)).response.allow).toBe(false);
 });
 
 test("every link of the pages leads to a file or to a heading", () => {

@@ -31,7 +31,7 @@ export const DASHBOARD = join(ROOT, "src", "dashboard.json");
  * What the files may weigh, in bytes: a little more than they do. A file over its budget most likely means that an SDK
  * release has undone a step or brought something new; the build then lists what is in the bundle.
  */
-const BUDGET = { "index.cjs": 156_000, "function.zip": 57_000, "stack.yaml": 208_000 };
+const BUDGET = { "index.cjs": 158_000, "function.zip": 58_000, "stack.yaml": 214_000 };
 
 /**
  * @typedef {object} SdkStep

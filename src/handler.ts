@@ -6,6 +6,7 @@
  * `sweep` runs on a schedule, for connections of the same moment: all are allowed, as none can see the others yet.
  */
 
+import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
 import {
@@ -37,6 +38,7 @@ export interface ClientConnectResponse {
   allow: boolean;
   /** Shown to the user when denied, at most 255 characters; empty when allowed. */
   "error-msg-on-denied-connection": string;
+  /** What EC2's list has of the connection from then on: with KEEP_NAMES, the user's name. */
   "posture-compliance-statuses": string[];
   "schema-version": "v3";
 }
@@ -74,6 +76,8 @@ const SETTINGS = {
   ON_FAILURE: { byDefault: "deny", pattern: /^(deny|allow)$/, expected: "deny or allow" },
   IDENTITY: { byDefault: "username", pattern: /^(username|common-name)$/, expected: "username or common-name" },
   IGNORE_USERNAME_CASE: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
+  KEEP_NAMES: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
+  CHECK_LOGINS: { byDefault: "true", pattern: /^(true|false)$/, expected: "true or false" },
   EXEMPT_USERS: { byDefault: "", pattern: /^( *[^, ][^,]*(, *[^, ][^,]*)*)?$/, expected: "names between commas" },
   DRY_RUN: { byDefault: "false", pattern: /^(true|false)$/, expected: "true or false" },
 };
@@ -82,6 +86,14 @@ const MAX_CONNECTIONS_PER_USER = Number(setting("MAX_CONNECTIONS_PER_USER"));
 const ON_FAILURE = setting("ON_FAILURE");
 const IDENTITY = setting("IDENTITY");
 const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE") === "true";
+const KEEP_NAMES = setting("KEEP_NAMES") === "true";
+const CHECK_LOGINS = setting("CHECK_LOGINS") === "true";
+// EC2 documents the user name of a connection for Active Directory alone, but lists the statuses of any connection. So the
+// name is kept in one. AWS documents up to 255 characters, and not which: what is no letter, digit, ".", "_" or "-" is
+// written as the "%" and number of each byte. A name that does not fit, or looks like a hash, is kept as its hash: without
+// a status, nobody would end its connections. The prefix has the kind of name: the other kind may be another user's.
+const KEPT = { name: `vpn-session-handler.${IDENTITY}.`, hash: `vpn-session-handler.${IDENTITY}-sha256.` };
+const LONGEST_STATUS = 255;
 const exemptNames = setting("EXEMPT_USERS").split(",");
 const EXEMPT_USERS = new Set(exemptNames.map((name) => comparable(name.trim())));
 EXEMPT_USERS.delete(""); // no name is nobody's
@@ -116,8 +128,8 @@ const NEW_MS = { live: 60_000, ended: 10_000 };
 const REMEMBERED = { ms: 3_000, users: 100 };
 const refusedAt = new Map<string, number>();
 
-/** EC2 has a filter for user names alone, and it knows letter case. Where it does not serve, all connections are read. */
-const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE;
+/** EC2 has a filter for user names as it lists them, with their case. Where that does not serve, all connections are read. */
+const CAN_FILTER = IDENTITY === "username" && !IGNORE_USERNAME_CASE && !KEEP_NAMES;
 
 // Region, credentials and AWS_ENDPOINT_URL_EC2 come from the environment; ask() does the retries, whatever AWS_RETRY_MODE
 // is. No socket is kept: Lambda freezes the process between two logins, and a socket may die meanwhile without a word.
@@ -172,6 +184,8 @@ interface Decision {
   outcome: Outcome;
   /** Whether a dry run allows the login all the same. */
   isChecked?: boolean;
+  /** With KEEP_NAMES, how many connections may be the user's too, as they have no name. */
+  unnamed?: number;
 }
 const allowed = (reason: string, outcome = NONE) => ({ allow: true, reason, notice: "", outcome });
 const denied = (reason: string, notice: string, outcome = NONE) => ({ allow: false, reason, notice, outcome });
@@ -204,9 +218,9 @@ async function login(event: unknown, context?: Partial<Context>): Promise<Client
   const isDryRun = DRY_RUN && decision.isChecked;
   const { allow, reason, notice } = isDryRun ? allowed(`dry run: ${decision.reason}`) : decision;
   const wouldBe = { decision: wordFor(decision.allow), ...counted(decision.outcome.wouldTerminate) };
-  const fields = fieldsOf(event, allow, reason);
+  const fields = { ...fieldsOf(event, allow, reason), unnamed: decision.unnamed };
   log(startedAt, decision.allow, fields, { dryRun: isDryRun ? wouldBe : undefined }, decision.outcome);
-  return answer(allow, notice);
+  return answer(allow, notice, allow ? statusesFor(textOf(event, IDENTITY)) : []);
 }
 
 /** What a login's log entry says of it. */
@@ -225,10 +239,10 @@ function fieldsOf(event: unknown, allow: boolean, reason: string) {
   };
 }
 
-const answer = (allow: boolean, notice: string): ClientConnectResponse => ({
+const answer = (allow: boolean, notice: string, statuses: string[]): ClientConnectResponse => ({
   allow,
   "error-msg-on-denied-connection": notice,
-  "posture-compliance-statuses": [],
+  "posture-compliance-statuses": statuses,
   "schema-version": "v3",
 });
 
@@ -243,7 +257,7 @@ export async function letIn(event: unknown): Promise<ClientConnectResponse> {
   const reason = "let in without a check: the function's entry point is letIn";
   if (isSweep(event)) log(performance.now(), true, { reason, endpointId: cut(textOf(event, "sweep")) }, {}, NONE);
   else log(performance.now(), true, fieldsOf(event, true, reason), {}, NONE);
-  return answer(true, "");
+  return answer(true, "", []);
 }
 
 /** Answers what needs no look at EC2, and has the rest checked. */
@@ -254,10 +268,12 @@ async function decide(event: unknown, context?: Partial<Context>): Promise<Decis
   const { version, user } = request;
   const cannotCheck = (code: string, message: string) => checked(notLookedUp([{ error: errorNamed(code, message) }]));
   if (EXEMPT_USERS.has(user)) return allowed("exempt user");
+  if (!CHECK_LOGINS) return allowed("noted, and left to the sweep");
   if (version !== "v3") return cannotCheck("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
   // Two empty names are not the same user: taking them for one would end everybody's connection. Where a connection
-  // without a name may be anybody's, letting in one more would have everybody's checks fail.
-  if (user === "" && CAN_FILTER) return allowed(`no ${IDENTITY} to compare`);
+  // without a name has checks fail, letting in one more would deny everybody.
+  const isHarmless = CAN_FILTER || (KEEP_NAMES && IDENTITY === "username");
+  if (user === "" && isHarmless) return allowed(`no ${IDENTITY} to compare`);
   if (user === "") return cannotCheck("UnnamedLogin", `no ${IDENTITY} to compare`);
   return checked(await check(request, deadlineOf(context, DRY_RUN ? DRY_RUN_CHECK_MS : LONGEST_CHECK_MS)));
 }
@@ -294,21 +310,27 @@ async function check(request: Login, deadline: Deadline): Promise<Decision> {
   const isFilterSure = CAN_FILTER && !/[*?]/.test(user);
   const own = connections.find(({ id }) => id === connectionId);
   const live = connections.filter((one) => one !== own && !hasEnded(one));
-  const unnamed = isFilterSure ? undefined : live.find((one) => one.user === "");
-  if (unnamed) {
-    errors.push({ error: unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${unnamed.id}, which may be anybody's`) });
+  const unnamed = isFilterSure ? [] : live.filter((one) => one.user === "");
+  // With KEEP_NAMES, it may be older than that setting, or than the handler on the endpoint: one such connection would deny
+  // everybody for as long as a session lasts, and everybody's is one on the first day. So it is only counted.
+  if (unnamed[0] && !KEEP_NAMES) {
+    errors.push({ error: unexpectedAnswer(`EC2 gave no ${IDENTITY} for ${unnamed[0].id}, which may be anybody's`) });
   }
   // Where it is not known who is connected, nobody is ended.
   if (errors.length > 0) return notLookedUp(errors);
   const isUsers = (one: Connection) => one.user === user || (one.user === "" && isFilterSure);
+  const noting = (decision: Decision) => (KEEP_NAMES ? { ...decision, unnamed: unnamed.length } : decision);
   if (connections.filter((one) => isUsers(one) && isNew(one)).length >= TOO_MANY_NEW) {
     remember(key);
-    return tooOften;
+    return noting(tooOften);
   }
   const excess = excessOfUser(live.filter(isUsers), own, device);
   const outcome = await terminateAll(endpointId, excess, deadline);
-  if (outcome.errors.length > 0) return failed("older connections could not be terminated", NOT_TERMINATED, outcome);
-  return allowed(excess.length > 0 ? "older connections terminated" : "no older connections", outcome);
+  if (outcome.errors.length > 0) {
+    return noting(failed("older connections could not be terminated", NOT_TERMINATED, outcome));
+  }
+  const none = unnamed.length > 0 ? "no older connections among those with a name" : "no older connections";
+  return noting(allowed(excess.length > 0 ? "older connections terminated" : none, outcome));
 }
 
 /** By the wall clock, as Lambda freezes the process. A clock that is set back ends it too. */
@@ -362,7 +384,42 @@ function logUsersOfSweep(startedAt: number, endpointId: string, { terminated, wo
 /** Names for which this gives the same are one user's. Where there is none, EC2, its logs and VPN clients write a word. */
 export function comparable(name: string): string {
   if (["-", "N/A", "NA"].includes(name)) return "";
-  return IGNORE_USERNAME_CASE ? name.toLowerCase() : name;
+  const user = IGNORE_USERNAME_CASE ? name.toLowerCase() : name;
+  if (!KEEP_NAMES || isKeptWhole(user)) return user;
+  return KEPT.hash + createHash("sha256").update(user).digest("hex");
+}
+
+/** Returns the status that keeps a user's name with the connection, with its letter case where that fits. */
+function statusesFor(name: string): string[] {
+  const user = comparable(name);
+  if (!KEEP_NAMES || user === "") return [];
+  return [user.startsWith(KEPT.hash) ? user : statusOf(isKeptWhole(name) ? name : user)];
+}
+
+/** Returns the name that statuses keep, and the user: both empty if they contradict each other; undefined if they keep none. */
+export function keptIn(statuses: string[]): { name: string; user: string } | undefined {
+  const kept = statuses.flatMap((status) => {
+    if (status.startsWith(KEPT.hash)) return { name: status, user: status };
+    const name = nameIn(status);
+    return status === statusOf(name) ? { name, user: comparable(name) } : [];
+  });
+  const isOne = kept.every(({ user }) => user === kept[0]?.user);
+  return isOne ? kept[0] : { name: "", user: "" };
+}
+
+function isKeptWhole(name: string): boolean {
+  return statusOf(name).length <= LONGEST_STATUS && !name.startsWith(KEPT.hash);
+}
+
+function statusOf(name: string): string {
+  const bytes = Buffer.from(name).toString("latin1");
+  return KEPT.name + bytes.replace(/[^\w.-]/g, (byte) => `%${byte.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
+
+/** The reverse of `statusOf`; of any other text, something of which that does not give the text. */
+function nameIn(status: string): string {
+  const bytes = status.slice(KEPT.name.length).replace(/%(..)/g, (_, hex) => String.fromCharCode(Number(`0x${hex}`)));
+  return Buffer.from(bytes, "latin1").toString();
 }
 
 /** Returns EC2's filters for a user's connections; none where EC2 cannot filter, and everybody's have to be read. */
@@ -422,11 +479,12 @@ function checkEndpoint(actual: string | undefined, expected: string): void {
 /** Returns what counts of a row in EC2's list. */
 export function toConnection(row: ClientVpnConnection): Connection {
   const { ConnectionId = "", Username = "", CommonName = "", ConnectionEstablishedTime = "", Status } = row;
-  const name = IDENTITY === "username" ? Username : CommonName;
+  const listed = IDENTITY === "username" ? Username : CommonName;
+  // What was kept came with a login, as what it is compared with; EC2's list may spell it otherwise.
+  const kept = KEEP_NAMES ? keptIn(row.PostureComplianceStatuses ?? []) : undefined;
   return {
     id: ConnectionId,
-    name,
-    user: comparable(name),
+    ...(kept ?? { name: listed, user: comparable(listed) }),
     device: comparable(CommonName),
     // EC2 gives the time as text that sorts, `2019-08-12 07:57:14`, and "-" for none.
     establishedAt: /^\d{4}-/.test(ConnectionEstablishedTime) ? ConnectionEstablishedTime : "",

@@ -48,6 +48,8 @@ export const ALL = {
   OnFailure: "allow",
   Identity: "common-name",
   IgnoreUsernameCase: "true",
+  KeepNames: "true",
+  CheckLogins: "false",
   ExemptUsers: "kiosk, CORP\\break glass",
   DryRun: "false",
   AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",

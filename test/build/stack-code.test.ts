@@ -97,13 +97,18 @@ describe("the code in the template", () => {
     const [oldest, older] = ["ALICE", "Alice"].map((commonName, i) =>
       ec2.addConnection({ commonName, username: "", establishedAt: new Date(i * 1_000) }),
     );
-    const lambda = await start(withAll);
-    const exempt = (await lambda.invoke(connectEvent({ "common-name": "CORP\\BREAK GLASS" }))).log[0]?.message[0];
+    const event = connectEvent({ "common-name": "alice" });
+    const response = { ...ALLOWED, "posture-compliance-statuses": ["vpn-session-handler.common-name.alice"] };
+    const noting = await start(withAll);
+    const exempt = (await noting.invoke(connectEvent({ "common-name": "CORP\\BREAK GLASS" }))).log[0]?.message[0];
     expect(exempt).toMatchObject({ decision: "allow", reason: "exempt user" });
-    expect((await lambda.invoke(connectEvent({ "common-name": "alice" }))).response).toStrictEqual(ALLOWED);
+    expect((await noting.invoke(event)).response).toStrictEqual(response);
+    expect(ec2.requests).toStrictEqual([]);
+    const checking = await start(createStack(template, { ...ALL, CheckLogins: "true" }));
+    expect((await checking.invoke(event)).response).toStrictEqual(response);
     expect([oldest?.status, older?.status]).toStrictEqual(["terminated", "active"]);
     ec2.fail("DescribeClientVpnConnections", REFUSED);
-    expect((await lambda.invoke(connectEvent({ "common-name": "alice" }))).response).toStrictEqual(ALLOWED);
+    expect((await checking.invoke(event)).response).toStrictEqual(response);
   });
 
   /** How kiosk fares, who connects beside kiosk and KIOSK, and once more while EC2 refuses to tell. */

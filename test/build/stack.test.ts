@@ -226,18 +226,26 @@ describe("the settings", () => {
       ON_FAILURE: "allow",
       IDENTITY: "common-name",
       IGNORE_USERNAME_CASE: "true",
+      KEEP_NAMES: "true",
+      CHECK_LOGINS: "false",
       EXEMPT_USERS: ALL.ExemptUsers,
       DRY_RUN: "false",
     });
   });
 
-  test.each(["OnFailure", "Identity", "IgnoreUsernameCase", "DryRun", "Dashboard", "AlarmsWhenOver"] as const)(
-    "%s has two values",
-    (name) => {
-      const { Default, AllowedValues } = template.Parameters[name] ?? {};
-      expect(AllowedValues).toStrictEqual([Default, ALL[name]]);
-    },
-  );
+  test.each([
+    "OnFailure",
+    "Identity",
+    "IgnoreUsernameCase",
+    "KeepNames",
+    "CheckLogins",
+    "DryRun",
+    "Dashboard",
+    "AlarmsWhenOver",
+  ] as const)("%s has two values", (name) => {
+    const { Default, AllowedValues } = template.Parameters[name] ?? {};
+    expect(AllowedValues).toStrictEqual([Default, ALL[name]]);
+  });
 });
 
 describe("the parameters", () => {
@@ -250,6 +258,8 @@ describe("the parameters", () => {
     ["OnFailure", ["", "Deny", "ALLOW", "true"]],
     ["Identity", ["", "Username", "common_name", "email"]],
     ["IgnoreUsernameCase", ["", "True", "yes", "1"]],
+    ["KeepNames", ["", "True", "yes", "1"]],
+    ["CheckLogins", ["", "False", "no", "0"]],
     ["DryRun", ["", "TRUE", "no", "0"]],
     ["Dashboard", ["", "True", "no", "0"]],
     ["AlarmsWhenOver", ["", "True", "no", "0"]],

@@ -361,6 +361,8 @@ const WRONG: Record<string, { expected: string; values: string[] }> = {
   ON_FAILURE: { expected: "deny or allow", values: ["Deny", "ALLOW", "true", "no"] },
   IDENTITY: { expected: "username or common-name", values: ["user name", "CommonName", "common-names"] },
   IGNORE_USERNAME_CASE: { expected: "true or false", values: ["ture", "TRUE", "False", "1", "yes", "true\n"] },
+  KEEP_NAMES: { expected: "true or false", values: ["ture", "TRUE", "False", "1", "yes", "true\n"] },
+  CHECK_LOGINS: { expected: "true or false", values: ["ture", "TRUE", "False", "0", "no", "false\n"] },
   EXEMPT_USERS: { expected: "names between commas", values: ["a,,b", ",", "a,", ",a", "a, ,b", " "] },
   DRY_RUN: { expected: "true or false", values: ["ture", "TRUE", "False", "1", "yes", "true\n"] },
 };

@@ -6,15 +6,22 @@ import type { Invocation } from "./lambda.ts";
 
 /** Asserts that Client VPN accepts an answer (schema v3) and that it shows the user nothing of the account. */
 export function expectValidAnswer(response: unknown): asserts response is ClientConnectResponse {
-  const { allow, "error-msg-on-denied-connection": message } = Object(response);
+  const {
+    allow,
+    "error-msg-on-denied-connection": message,
+    "posture-compliance-statuses": statuses,
+  } = Object(response);
   assert.equal(typeof allow, "boolean");
   assert.equal(typeof message, "string");
   assert.deepEqual(response, {
     allow,
     "error-msg-on-denied-connection": message,
-    "posture-compliance-statuses": [],
+    "posture-compliance-statuses": statuses,
     "schema-version": "v3",
   });
+  // With KEEP_NAMES, one that keeps the user's name, which only an answer that allows has.
+  assert.ok(Array.isArray(statuses) && statuses.length <= (allow ? 1 : 0));
+  for (const status of statuses) assert.match(status, /^vpn-session-handler\.[\w.%-]{1,235}$/);
   assert.ok(message.length <= 255, message);
   assert.equal(message === "", allow);
   assert.doesNotMatch(message, /arn:|\d{12}|cvpn-|RequestLimit|Unauthorized|EC2/);

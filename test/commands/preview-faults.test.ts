@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { faultOf } from "../../src/preview/faults.ts";
 import { selfSigned } from "../ec2/certificate.ts";
 import { REFUSED, THROTTLED } from "../ec2/faults.ts";
 import { ENDPOINT_ID, LoopbackEc2 } from "../ec2/server.ts";
@@ -36,9 +37,9 @@ test.each([undefined, "built"] as const)("takes Region and credentials from a pr
   expect(stdout).toContain(`${ENDPOINT_ID} in ap-southeast-2\n`);
 });
 
-test("--region goes before the Region that is set", async () => {
-  const { stdout } = await preview([ENDPOINT_ID, "--region", "eu-west-1"]);
-  expect(stdout).toContain(`${ENDPOINT_ID} in eu-west-1\n`);
+test.each(["eu-west-1", "us-gov-west-1"])("--region goes before the Region that is set: %s", async (region) => {
+  const { stdout } = await preview([ENDPOINT_ID, "--region", region]);
+  expect(stdout).toContain(`${ENDPOINT_ID} in ${region}\n`);
 });
 
 test("leaves nothing behind where it runs", async () => {
@@ -151,7 +152,7 @@ describe("a fault is a sentence or two, and what AWS said", () => {
     expect(await fault(unreachable)).toMatch(/^EC2 in eu-central-1 cannot be reached\. .*\n.*ECONNREFUSED/);
   });
 
-  test("a proxy is set, and EC2 cannot be reached", async () => {
+  test.each(["HTTPS_PROXY", "https_proxy"])("a proxy is set, and EC2 cannot be reached: %s", async (name) => {
     const asked: string[] = [];
     const proxy = createServer().on("connect", ({ url = "" }, socket) => {
       asked.push(url);
@@ -159,8 +160,8 @@ describe("a fault is a sentence or two, and what AWS said", () => {
     });
     await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
     onTestFinished(() => void proxy.close());
-    const HTTPS_PROXY = `http://alice:secret@127.0.0.1:${Object(proxy.address()).port}`;
-    const variables = { AWS_ENDPOINT_URL_EC2: "https://127.0.0.1:1", AWS_MAX_ATTEMPTS: "1", HTTPS_PROXY };
+    const address = `http://alice:secret@127.0.0.1:${Object(proxy.address()).port}`;
+    const variables = { AWS_ENDPOINT_URL_EC2: "https://127.0.0.1:1", AWS_MAX_ATTEMPTS: "1", [name]: address };
     const said = await fault(variables);
     expect(said).not.toMatch(/alice|secret/);
     expect(said).toMatch(/^EC2 in eu-central-1 cannot be reached\. The proxy in HTTPS_PROXY was /);
@@ -211,6 +212,32 @@ describe("a fault is a sentence or two, and what AWS said", () => {
       expect(await fault()).toMatch(/^EC2 did not answer DescribeClientVpnConnections as it should\. /);
     },
   );
+});
+
+// What the SDK and Node.js throw only rarely, or after a long time.
+test.each([
+  ["ThrottlingException", "Rate exceeded", /^EC2 throttles DescribeClientVpnEndpoints in this account\./],
+  ["AccessDenied", "no", /^Your credentials lack the right ec2:DescribeClientVpnEndpoints on \*\./],
+  ["AccessDeniedException", "no", /^Your credentials lack the right/],
+  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unable to verify the first certificate", /^Node\.js does not know who signed/],
+  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "unable to get local issuer certificate", /^Node\.js does not know who signed/],
+  ["TimeoutError", "no answer", /^EC2 in eu-central-1 cannot be reached\./],
+  ["ENOTFOUND", "getaddrinfo ENOTFOUND", /^EC2 in eu-central-1 cannot be reached\./],
+  ["InvalidClientTokenId", "no", /^AWS does not accept your credentials in eu-central-1\./],
+  ["SignatureDoesNotMatch", "no", /^AWS does not accept your credentials in eu-central-1\./],
+  ["TokenProviderError", "SSO Token refresh failed", /^Your AWS login has expired\. Sign in again: aws sso login/],
+  ["InternalError", "x".repeat(999), /^EC2 did not answer DescribeClientVpnEndpoints as it should\./],
+])("says what to do about %s, and what was said", (code, message, says) => {
+  const asked = {
+    action: "DescribeClientVpnEndpoints",
+    endpointId: ENDPOINT_ID,
+    region: "eu-central-1",
+    redact: false,
+  };
+  const [advice, answer, ...more] = faultOf(Object.assign(new Error(message), { name: code }), asked).split("\n");
+  expect(advice).toMatch(says);
+  expect(answer).toBe(`The answer was ${`${code}: ${message}`.slice(0, 300)}`);
+  expect(more).toStrictEqual([]);
 });
 
 test("a throttled, a broken and a silent call are tried again", async () => {

@@ -147,10 +147,15 @@ ExemptUsers= OnFailure=deny DryRun=true
   });
 });
 
+test("-h is --help", async () => {
+  expect(await preview(["-h"])).toStrictEqual(await preview(["--help"]));
+});
+
 test.each<[args: string, says: string]>([
   ["", "ENDPOINT_ID is missing"],
   ["vpn", 'ENDPOINT_ID: expected an id such as cvpn-endpoint-0123456789abcdef0, got "vpn"'],
   [`${ENDPOINT_ID}0`, `ENDPOINT_ID: expected an id such as cvpn-endpoint-0123456789abcdef0, got "${ENDPOINT_ID}0"`],
+  ["cvpn-endpoint-0", 'ENDPOINT_ID: expected an id such as cvpn-endpoint-0123456789abcdef0, got "cvpn-endpoint-0"'],
   [`${ENDPOINT_ID} ${ENDPOINT_ID}`, "expected one ENDPOINT_ID, got 2"],
   [`${ENDPOINT_ID} --bogus`, "Unknown option '--bogus'"],
   [`${ENDPOINT_ID} --json=yes`, "Option '--json' does not take an argument"],
@@ -178,6 +183,7 @@ describe("who a connection belongs to", () => {
     [["federated-authentication"], "username"],
     [["certificate-authentication", "directory-service-authentication"], "username"],
     [["federated-authentication", "certificate-authentication"], "username"],
+    [[], "username"],
   ] as const)("is what the endpoint suggests: %j, %s", async (authentication, identity) => {
     ec2.endpoint = { ...ec2.endpoint, authentication: [...authentication] };
     for (const name of ["one", "two"]) connect(name, { commonName: "shared" });
@@ -216,6 +222,16 @@ test("--max lets the newest stay", async () => {
   const { parameters, users } = await report("--max", "2");
   expect(parameters.MaxConnectionsPerUser).toBe("2");
   expect(users).toStrictEqual([{ name: "alice", connections: 3, wouldEnd: [first] }]);
+});
+
+test("who has most to end comes first", async () => {
+  connectAll("alice", "alice", "bob", "bob", "bob", "carol", "carol");
+  const { users } = await report();
+  expect(users.map(({ name }: { name: string }) => name)).toStrictEqual(["bob", "alice", "carol"]);
+});
+
+test("the parameters can be pasted into a shell, whatever a name has", async () => {
+  expect(await shown("--exempt", "o'neil $(id)")).toContain(" ExemptUsers='o'\\''neil $(id)' ");
 });
 
 test("--exempt leaves users alone", async () => {
@@ -281,6 +297,15 @@ describe("spellings that may be one person", () => {
       ["bob", "BOB"],
     ]);
     expect(notes.map(({ text }: { text: string }) => text).join()).toContain("try --ignore-case");
+  });
+
+  test("are shown up to six, and shortened where they are long", async () => {
+    const long = `alice@${"x".repeat(40)}`;
+    connectAll(...["Alice", "aLice", "alIce", "aliCe", "alicE"], long, long, "alice@a", "alice@b");
+    const text = await shown();
+    expect(text).toMatch(/\n {2}(\S+, ){5}\S+ and 2 more\n/);
+    expect(text).toContain(`\n  ${long.slice(0, 29)}...  `);
+    expect(text).not.toContain(long);
   });
 
   test("are not said to be helped by --ignore-case where it does not help", async () => {
@@ -353,6 +378,7 @@ test("reads 2,300 rows in three pages, and tells a terminal how far it is", asyn
 describe("on a terminal", () => {
   test("there is colour, unless NO_COLOR is set", async () => {
     const colored = await preview([ENDPOINT_ID], {}, { isTerminal: true });
+    expect(colored.stderr).toBe("");
     expect(colored.stdout).toContain("\x1b[1mNames\x1b[22m: ");
     expect(colored.stdout).toContain("\x1b[31m  problem  \x1b[39mNobody is connected");
     const plain = await preview([ENDPOINT_ID], { NO_COLOR: "1" }, { isTerminal: true });
@@ -368,7 +394,7 @@ describe("on a terminal", () => {
     ec2.endpoint = { ...ec2.endpoint, connectionLog: "log\x1b[31m", handler: { arn: "a\u009bb", status: "\x1bc" } };
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
     const obeyed = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u{e0001}]/u;
-    const text = await shown();
+    const text = await shown("--exempt", "kiosk\x07");
     expect(text).not.toMatch(obeyed);
     expect(text).toContain("\n  \\u{1b}[2Jalice ");
     const json = await shown("--json");
@@ -438,6 +464,14 @@ describe("what to do", () => {
       expect(await shown()).toContain("\nOver the limit of 1: unknown\n");
     },
   );
+
+  test("no user name in any row, where certificates are not alone", async () => {
+    const authentication = ["certificate-authentication", "federated-authentication"] as const;
+    ec2.endpoint = { ...ec2.endpoint, authentication: [...authentication] };
+    connect(undefined);
+    expect(await notes("problem")).toStrictEqual([expect.stringContaining("connect from two devices with one name")]);
+    expect(await shown()).toContain("\n  users sign in with  certificates and SAML\n");
+  });
 
   test("user names, where certificates alone have none", async () => {
     ec2.endpoint = { ...ec2.endpoint, authentication: ["certificate-authentication"] };

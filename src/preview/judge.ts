@@ -26,7 +26,17 @@ export interface Report {
     /** Who tells EC2 of a device's posture. */
     trustProviders: string[];
   };
-  connections: { active: number; withUsername: number; withCommonName: number };
+  connections: {
+    active: number;
+    withUsername: number;
+    withCommonName: number;
+    /** In a status of the handler's own, of the kind of name that is compared. */
+    withKeptName: number;
+    /** With a name to compare, kept or listed. */
+    named: number;
+    /** With statuses that are not the handler's. */
+    withOtherStatuses: number;
+  };
   /** Names that may be one person's. */
   spellings: string[][];
   /** Who is over the limit, with the ids of what would be ended, the newest first. */
@@ -39,16 +49,17 @@ type Findings = Omit<Report, "notes">;
 
 /** Returns the stack's parameters: what the options say, and otherwise what the endpoint suggests. */
 export function parametersFor(endpoint: ClientVpnEndpoint, options: Options) {
-  const types = authenticationOf(endpoint);
-  const isCertificateAlone = types.length > 0 && types.every((type) => type === "certificate-authentication");
   const exempt = options.exempt.split(",").map((name) => name.trim());
   return {
     EndpointId: options.endpointId,
-    Identity: options.identity ?? (isCertificateAlone ? "common-name" : "username"),
+    Identity: options.identity ?? (isCertificateAlone(endpoint) ? "common-name" : "username"),
     IgnoreUsernameCase: String(options.ignoreCase),
+    // What the connections suggest is known when they have been read.
+    KeepNames: "true",
     MaxConnectionsPerUser: options.max,
     ExemptUsers: exempt.join(","),
     OnFailure: "deny",
+    ConnectionLogGroup: logGroupOf(endpoint) ?? "",
     DryRun: "true",
   };
 }
@@ -58,6 +69,9 @@ export async function loadHandler(parameters: StackParameters): Promise<Handler>
   Object.assign(process.env, {
     IDENTITY: parameters.Identity,
     IGNORE_USERNAME_CASE: parameters.IgnoreUsernameCase,
+    // Names that were kept are read, and where there are none, it takes those that are listed, as without.
+    KEEP_NAMES: "true",
+    CHECK_LOGINS: "true",
     MAX_CONNECTIONS_PER_USER: parameters.MaxConnectionsPerUser,
     EXEMPT_USERS: parameters.ExemptUsers,
     ON_FAILURE: parameters.OnFailure,
@@ -72,34 +86,35 @@ export function judge({ endpoint, rows, parameters, handler }: Seen): Report {
   const activeRows = rows.filter((row) => !hasEnded(toConnection(row)));
   const connections = rows.map(toConnection);
   const active = activeRows.map(toConnection);
+  const counts = countsOf(activeRows, handler);
   const findings = {
     endpoint: endpointOf(endpoint, parameters.EndpointId),
-    connections: countsOf(activeRows, handler),
+    connections: counts,
     spellings: spellingsOf(connections),
     users: usersOverLimit(connections, active, handler),
-    parameters,
+    parameters: { ...parameters, KeepNames: String(isToKeepNames(endpoint, parameters, counts)) },
   };
-  const canSweep = active.length === 0 || namedOf(findings) > 0;
+  const canSweep = active.length === 0 || counts.named > 0;
   const isOneName = new Set(active.map(({ user }) => user)).size === 1;
   const problems = [...problemsOfEndpoint(endpoint, canSweep), ...problemsOfNames(findings, isOneName)];
   return {
     ...findings,
     notes: [
       ...problems.map((text) => ({ level: "problem" as const, text })),
-      ...adviceOn(findings).map((text) => ({ level: "advice" as const, text })),
+      ...adviceOn(findings, rows.length).map((text) => ({ level: "advice" as const, text })),
     ],
   };
 }
 
 function endpointOf(endpoint: ClientVpnEndpoint, id: string): Report["endpoint"] {
-  const { Status, ConnectionLogOptions: log, SessionTimeoutHours, DisconnectOnSessionTimeout } = endpoint;
+  const { Status, SessionTimeoutHours, DisconnectOnSessionTimeout } = endpoint;
   const trustProviders = endpoint.DevicePostureOptions?.TrustProviders ?? [];
   return {
     id,
     status: Status?.Code ?? null,
     authentication: authenticationOf(endpoint),
     handler: handlerOf(endpoint),
-    connectionLog: log?.Enabled ? (log.CloudwatchLogGroup ?? "") : null,
+    connectionLog: logGroupOf(endpoint),
     sessionTimeoutHours: SessionTimeoutHours ?? null,
     disconnectOnSessionTimeout: DisconnectOnSessionTimeout ?? null,
     trustProviders: trustProviders.flatMap(({ TrustProviderType }) => TrustProviderType ?? []),
@@ -110,17 +125,41 @@ function authenticationOf({ AuthenticationOptions = [] }: ClientVpnEndpoint): st
   return AuthenticationOptions.flatMap(({ Type }) => Type ?? []);
 }
 
+function logGroupOf({ ConnectionLogOptions: log }: ClientVpnEndpoint): string | null {
+  return log?.Enabled ? (log.CloudwatchLogGroup ?? "") : null;
+}
+
+/** Whether names have to be kept with connections, or are: EC2 lists them for Active Directory, and maybe for nobody else. */
+function isToKeepNames(
+  endpoint: ClientVpnEndpoint,
+  { Identity }: StackParameters,
+  { active, named, withKeptName }: Report["connections"],
+): boolean {
+  // A login with a certificate alone has no user name to keep.
+  const hasNoUsernames = Identity === "username" && isCertificateAlone(endpoint);
+  return withKeptName > 0 || (named < active && !hasNoUsernames);
+}
+
+function isCertificateAlone(endpoint: ClientVpnEndpoint): boolean {
+  const types = authenticationOf(endpoint);
+  return types.length > 0 && types.every((type) => type === "certificate-authentication");
+}
+
 function handlerOf({ ClientConnectOptions: { Enabled, LambdaFunctionArn: arn, Status } = {} }: ClientVpnEndpoint) {
   return Enabled && arn ? { arn, status: Status?.Code ?? null } : null;
 }
 
 /** Counts the active connections, and those of them that have something. */
-function countsOf(active: ClientVpnConnection[], { comparable }: Handler): Report["connections"] {
+function countsOf(active: ClientVpnConnection[], { comparable, keptIn, toConnection }: Handler): Report["connections"] {
   const isName = (name: string | undefined) => comparable(name ?? "") !== "";
+  const isOther = (status: string) => keptIn([status]) === undefined;
   return {
     active: active.length,
     withUsername: active.filter(({ Username }) => isName(Username)).length,
     withCommonName: active.filter(({ CommonName }) => isName(CommonName)).length,
+    withKeptName: active.filter((row) => keptIn(row.PostureComplianceStatuses ?? [])?.user).length,
+    named: active.filter((row) => toConnection(row).user !== "").length,
+    withOtherStatuses: active.filter((row) => row.PostureComplianceStatuses?.some(isOther)).length,
   };
 }
 
@@ -197,8 +236,31 @@ function problemsOfEndpoint(endpoint: ClientVpnEndpoint, canSweep: boolean): str
   return problems;
 }
 
-function adviceOn({ endpoint, spellings, users }: Findings): string[] {
+function adviceOn({ endpoint, connections, spellings, users, parameters }: Findings, listed: number): string[] {
   const advice: string[] = [];
+  const { active, named, withOtherStatuses } = connections;
+  const isKeeping = parameters.KeepNames === "true";
+  if (isKeeping && named < active) {
+    const hours = endpoint.sessionTimeoutHours;
+    advice.push(
+      "KeepNames=true has Client VPN keep the name with each connection, whatever the sign-in is. It needs the handler on " +
+        "the endpoint: sweeps alone cannot keep names. It knows only connections that begin after both are on, so leave " +
+        `DryRun=true for as long as a session lasts${hours === null ? "" : ` (${hours} hours here)`}.`,
+    );
+  }
+  const readsAll = isKeeping || parameters.Identity === "common-name" || parameters.IgnoreUsernameCase === "true";
+  if (readsAll && listed > 1_000) {
+    advice.push(
+      `With these parameters, each login reads all ${count(listed)} connections that EC2 lists, 1,000 with each call. EC2 ` +
+        "limits the calls of an account, so it serves fewer logins at once.",
+    );
+  }
+  if (withOtherStatuses > 0) {
+    advice.push(
+      `${count(withOtherStatuses)} of ${count(active)} active connections have statuses of another check. It can stay in ` +
+        "front of this handler: its statuses come after the name that is kept, ten in all.",
+    );
+  }
   if (endpoint.trustProviders.length > 0) {
     advice.push(
       `The endpoint asks ${endpoint.trustProviders.join(" and ")} for device posture. An authorization policy may refuse ` +
@@ -225,17 +287,17 @@ function adviceOn({ endpoint, spellings, users }: Findings): string[] {
 }
 
 function problemsOfNames(findings: Findings, isOneName: boolean): string[] {
-  const { active } = findings.connections;
+  const { active, named, withKeptName } = findings.connections;
   const isUsername = findings.parameters.Identity === "username";
   if (active === 0) {
     return ["Nobody is connected, so there is nothing to look at. Look again while users are connected."];
   }
-  const unnamed = active - namedOf(findings);
+  const unnamed = active - named;
   const problems: string[] = [];
   if (unnamed > 0 && unnamed < active) {
     problems.push(
       `EC2 lists ${count(unnamed)} of ${count(active)} active connections without a ${isUsername ? "user" : "common"} name. ` +
-        "Whose they are is unknown, so the sweep ends none of them.",
+        `Whose they are is unknown, so the sweep ends none of them.${withKeptName > 0 ? HOLD : ""}`,
     );
   }
   if (unnamed === active && !isUsername) {
@@ -248,9 +310,9 @@ function problemsOfNames(findings: Findings, isOneName: boolean): string[] {
   } else if (unnamed === active) {
     problems.push(
       "EC2 lists no user name for any active connection; AWS documents them for Active Directory alone. So neither this " +
-        "look nor the sweep can tell whose a connection is, and the handler depends on EC2's filter for user names. To find " +
-        "out whether that works: create the stack as a dry run, turn it on, and connect from two devices with one name. The " +
-        "second login's log entry has to have the first connection in dryRun.terminated.",
+        "look nor the sweep can tell whose a connection is, and without KeepNames=true the handler depends on EC2's filter " +
+        "for user names. To find out whether a rule works: create the stack as a dry run, turn it on, and connect from two " +
+        "devices with one name. The second login's log entry has to have the first connection in dryRun.terminated.",
     );
   } else if (!isUsername && isOneName && active > 1) {
     problems.push(
@@ -261,9 +323,8 @@ function problemsOfNames(findings: Findings, isOneName: boolean): string[] {
   return problems;
 }
 
-/** How many active connections have the name that is compared. */
-export const namedOf = ({ parameters, connections }: Pick<Report, "parameters" | "connections">) =>
-  parameters.Identity === "username" ? connections.withUsername : connections.withCommonName;
+/** Said while some names are kept, as it means that the handler is on the endpoint. */
+const HOLD = " They began before their names were kept: leave DryRun=true until there are none.";
 
 /** How many connections would be ended. */
 export const surplusOf = (users: Report["users"]) => users.reduce((sum, { wouldEnd }) => sum + wouldEnd.length, 0);

@@ -1,7 +1,7 @@
 /** How the preview shows its report: as a text or as JSON, and without names where they are to be hidden. */
 
 import { styleText } from "node:util";
-import { count, type Handler, namedOf, type Report, surplusOf } from "./judge.ts";
+import { count, type Handler, type Report, surplusOf } from "./judge.ts";
 
 const MOST = { users: 20, ids: 2, groups: 3, name: 32 };
 const WIDTH = 120;
@@ -29,6 +29,7 @@ export function redacted(report: Report, comparable: Handler["comparable"]): Rep
     parameters: {
       ...parameters,
       EndpointId: "endpoint 1",
+      ConnectionLogGroup: parameters.ConnectionLogGroup && "log group 1",
       ExemptUsers: parameters.ExemptUsers.split(",")
         .map((name) => name && user(name))
         .join(","),
@@ -79,7 +80,7 @@ function endpointLines({ endpoint, connections, parameters }: Report, region: st
   const { handler, authentication, trustProviders, sessionTimeoutHours: hours } = endpoint;
   const then = endpoint.disconnectOnSessionTimeout ? ", then disconnected" : ", then connected again by the client";
   const timeOut = hours === null ? "unknown" : plural(hours, "hour");
-  const { active, withUsername, withCommonName } = connections;
+  const { active, withUsername, withCommonName, withKeptName } = connections;
   const compared = parameters.Identity === "username" ? "user name" : "common name";
   return [
     bold(`${endpoint.id} in ${region}`),
@@ -93,7 +94,7 @@ function endpointLines({ endpoint, connections, parameters }: Report, region: st
     ]),
     "",
     `${bold("Names")}: ${plural(active, "active connection")}, ${count(withUsername)} with a user name, ` +
-      `${count(withCommonName)} with a common name; the ${compared} is compared`,
+      `${count(withCommonName)} with a common name, ${count(withKeptName)} with a kept name; the ${compared} is compared`,
   ];
 }
 
@@ -106,7 +107,7 @@ function spellingLines({ spellings }: Report): string[] {
 function userLines({ users, parameters, connections }: Report): string[] {
   const title = `Over the limit of ${parameters.MaxConnectionsPerUser}`;
   if (users.length === 0) {
-    const isUnknown = connections.active > 0 && namedOf({ parameters, connections }) === 0;
+    const isUnknown = connections.active > 0 && connections.named === 0;
     return heading(`${title}: ${isUnknown ? "unknown" : "nobody"}`);
   }
   const rows = users.slice(0, MOST.users).map((user) => {

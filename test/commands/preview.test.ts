@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Connection } from "../ec2/connection.ts";
+import { type Endpoint, USUAL_ENDPOINT } from "../ec2/endpoint.ts";
 import { ENDPOINT_ID } from "../ec2/server.ts";
 import { builtForTest, statuses, useEc2 } from "../helpers/built.ts";
 import { usePreview } from "../helpers/preview.ts";
@@ -65,7 +66,7 @@ describe.each(["source", "built"] as const)("the preview, %s,", (from) => {
   connection log      off
   session time-out    8 hours, then connected again by the client
 
-Names: 8 active connections, 8 with a user name, 8 with a common name; the user name is compared
+Names: 8 active connections, 8 with a user name, 8 with a common name, 0 with a kept name; the user name is compared
 
 Spellings that may be one person
   alice, ALICE
@@ -83,8 +84,8 @@ What to do
   advice   The connection log is off. Turn it on: it tells why a login failed.
 
 Parameters for the stack, as a dry run, in eu-central-1
-EndpointId=cvpn-endpoint-0f13eab7f860433cc Identity=username IgnoreUsernameCase=false MaxConnectionsPerUser=1 \
-ExemptUsers= OnFailure=deny DryRun=true
+EndpointId=cvpn-endpoint-0f13eab7f860433cc Identity=username IgnoreUsernameCase=false KeepNames=false \
+MaxConnectionsPerUser=1 ExemptUsers= OnFailure=deny ConnectionLogGroup= DryRun=true
 `);
   });
 
@@ -106,21 +107,24 @@ ExemptUsers= OnFailure=deny DryRun=true
         disconnectOnSessionTimeout: true,
         trustProviders: [],
       },
-      connections: { active: 6, withUsername: 5, withCommonName: 5 },
+      connections: { active: 6, withUsername: 5, withCommonName: 5, withKeptName: 0, named: 5, withOtherStatuses: 0 },
       spellings: [["alice", "ALICE"]],
       users: [{ name: "alice", connections: 3, wouldEnd: [second, first] }],
       parameters: {
         EndpointId: ENDPOINT_ID,
         Identity: "username",
         IgnoreUsernameCase: "false",
+        KeepNames: "true",
         MaxConnectionsPerUser: "1",
         ExemptUsers: "",
         OnFailure: "deny",
+        ConnectionLogGroup: "/vpn",
         DryRun: "true",
       },
       notes: [
         { level: "problem", text: expect.stringContaining("is set (applying)") },
         { level: "problem", text: expect.stringContaining("1 of 6 active connections without a user name") },
+        { level: "advice", text: expect.stringContaining("KeepNames=true") },
         { level: "advice", text: expect.stringContaining("ends these 2 connections") },
         { level: "advice", text: expect.stringContaining("try --ignore-case") },
       ],
@@ -213,7 +217,99 @@ describe("who a connection belongs to", () => {
     connectAll("-", "-", "N/A", "N/A", "alice");
     const { users, connections } = await report();
     expect(users).toStrictEqual([]);
-    expect(connections).toStrictEqual({ active: 5, withUsername: 1, withCommonName: 1 });
+    expect(connections).toMatchObject({ active: 5, withUsername: 1, withCommonName: 1, named: 1 });
+  });
+});
+
+describe("names that are kept with connections", () => {
+  const kept = (name: string, listed?: string) =>
+    connect(listed, { commonName: undefined, postureComplianceStatuses: [`vpn-session-handler.username.${name}`] });
+  const unnamed = (...statuses: string[]) =>
+    connect(undefined, { commonName: undefined, postureComplianceStatuses: statuses });
+  const SAML: Endpoint = { ...USUAL_ENDPOINT, authentication: ["federated-authentication"] };
+
+  test("are whose a connection is, before what EC2 lists, and are counted", async () => {
+    ec2.endpoint = SAML;
+    const [first] = [kept("alice%40corp.example"), kept("alice%40corp.example", "CORP\\alice"), kept("bob")];
+    connectAll("carol");
+    const { connections, users, parameters, notes: all } = await report();
+    expect(connections).toMatchObject({ active: 4, withUsername: 2, withKeptName: 3, named: 4, withOtherStatuses: 0 });
+    expect(users).toStrictEqual([{ name: "alice@corp.example", connections: 2, wouldEnd: [first.connectionId] }]);
+    expect(parameters.KeepNames).toBe("true");
+    expect(all.map(({ text }: { text: string }) => text).join()).not.toMatch(/KeepNames|without a user name/);
+  });
+
+  test.each<[Endpoint["authentication"][number], number]>([
+    ["federated-authentication", 0],
+    ["federated-authentication", 2],
+    ["directory-service-authentication", 1],
+  ])("are advised where users sign in by %s and EC2 lists names for %d of more", async (type, named) => {
+    ec2.endpoint = { ...SAML, authentication: [type], sessionTimeoutHours: 12 };
+    connectAll(...["alice", "bob"].slice(0, named));
+    unnamed();
+    const [advice = "", ...others] = (await notes("advice")).filter((text) => text.includes("KeepNames"));
+    expect(others).toStrictEqual([]);
+    expect(advice).toMatch(/needs the handler on the endpoint.*begin after both are on.*\(12 hours here\)/);
+    expect((await report()).parameters.KeepNames).toBe("true");
+  });
+
+  test("are not asked for where all have names, where nobody is connected, and where there are no names to keep", async () => {
+    expect((await report()).parameters.KeepNames).toBe("false");
+    connectAll("alice", "bob");
+    expect((await report()).parameters.KeepNames).toBe("false");
+    ec2.endpoint = { ...SAML, authentication: ["certificate-authentication"] };
+    unnamed();
+    expect((await report("--identity", "username")).parameters.KeepNames).toBe("false");
+    expect((await report()).parameters).toMatchObject({ Identity: "common-name", KeepNames: "true" });
+  });
+
+  test("hold against DryRun=false while a connection has none, where some have", async () => {
+    ec2.endpoint = SAML;
+    unnamed();
+    connectAll("bob");
+    expect((await notes("problem")).join()).not.toContain("leave DryRun=true");
+    kept("alice");
+    expect(await notes("problem")).toStrictEqual([
+      expect.stringMatching(/1 of 3 active connections without a user name.*leave DryRun=true until there are none/),
+    ]);
+  });
+
+  test("of the other kind are none, and neither are statuses that contradict each other", async () => {
+    ec2.endpoint = SAML;
+    unnamed("vpn-session-handler.common-name.alice");
+    unnamed("vpn-session-handler.username.alice", "vpn-session-handler.username.bob");
+    expect((await report()).connections).toMatchObject({ withKeptName: 0, named: 0 });
+  });
+
+  test("have statuses of another check beside them, which can stay", async () => {
+    unnamed("vpn-session-handler.username.alice", "compliant");
+    unnamed("unknown");
+    connectAll("bob");
+    expect((await report()).connections.withOtherStatuses).toBe(2);
+    expect((await notes("advice")).join()).toMatch(
+      /2 of 3 active connections have statuses of another check\. It can stay/,
+    );
+  });
+
+  test.each<[what: string, args: string[], isUnnamed: boolean, isWarned: boolean]>([
+    ["KeepNames", [], true, true],
+    ["common names", ["--identity", "common-name"], false, true],
+    ["letter case", ["--ignore-case"], false, true],
+    ["none of them", [], false, false],
+  ])("have each login read all rows, which is said above 1,000 of them: %s", async (_, args, isUnnamed, isWarned) => {
+    for (let i = 0; i < 1_000; i++) connect(`user-${i}`);
+    if (isUnnamed) unnamed();
+    else connect("user-1000");
+    expect(/reads all 1,001 connections/.test((await notes("advice", ...args)).join())).toBe(isWarned);
+  });
+
+  test("appear with --redact as numbers alone", async () => {
+    ec2.endpoint = { ...SAML, connectionLog: "/vpn/secret" };
+    kept("alice");
+    kept("alice");
+    const text = await shown("--redact");
+    expect(text).not.toMatch(/alice|secret/);
+    expect(text).toContain("ConnectionLogGroup='log group 1'");
   });
 });
 

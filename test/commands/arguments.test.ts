@@ -19,7 +19,7 @@ vi.mock("./build.ts", () => ({
 
 const USAGE = {
   bench:
-    "usage: npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] [--devices N] | [--help]",
+    "usage: npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] [--attempts N] [--devices N] | [--help]",
   demo: "usage: npm start [-- event.json] | npm start -- --help",
   fuzz: "usage: npm run fuzz -- [--runs N] [--seed S] [--lanes L] [--help]",
 };
@@ -71,6 +71,7 @@ describe("--help shows the usage, and each option with its default:", () => {
         ["seconds S", "5"],
         ["older N", "0"],
         ["scale F", "0.4"],
+        ["attempts N", "30 and 60, at the end"],
         ["devices N", "50, at the end"],
       ],
     ],

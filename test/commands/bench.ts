@@ -2,14 +2,14 @@
 
 import { endWithFault, endWrongUse, integerFrom, numberFrom, readArguments } from "./arguments.ts";
 import { benchColdLogin } from "./bench-cold-login.ts";
-import { benchDevices } from "./bench-devices.ts";
+import { benchOneUser } from "./bench-one-user.ts";
 import { benchStorm } from "./bench-storm.ts";
 import { buildDist } from "./build.ts";
 import { progress } from "./report.ts";
 
 const { positionals, values, tokens } = readArguments({
   usage:
-    "npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] [--devices N] | [--help]",
+    "npm run bench -- [--json] | npm run bench -- storm [--users N] [--seconds S] [--older N] [--scale F] [--attempts N] [--devices N] | [--help]",
   does: `Measures what a cold login and a warm one cost, in the built function against an imitation of EC2.
 With storm: what becomes of many logins within seconds, before EC2's documented limits.`,
   allowPositionals: true,
@@ -29,6 +29,11 @@ With storm: what becomes of many logins within seconds, before EC2's documented 
       meaning: "storm: what users and EC2's limits are multiplied by",
       default: "0.4",
     },
+    attempts: {
+      type: "string",
+      value: "N",
+      meaning: "storm: alone, how often a second one user tries to connect (default: 30 and 60, at the end)",
+    },
     devices: {
       type: "string",
       value: "N",
@@ -46,6 +51,7 @@ for (const token of tokens) {
   endWrongUse(`Option '--${token.name}' is ${isStorm ? "not for storm" : "for storm only"}`);
 }
 
+const attempts = values.attempts === undefined ? undefined : integerFrom("--attempts", values.attempts, 1);
 const devices = values.devices === undefined ? undefined : integerFrom("--devices", values.devices, 1);
 const storm = {
   scale: numberFrom("--scale", values.scale, 0.01),
@@ -56,9 +62,12 @@ const storm = {
 buildDist();
 try {
   if (!isStorm) await benchColdLogin(values.json ?? false);
-  else if (devices === undefined) await benchStorm(storm);
-  // After the usual storms; not after one of the caller's own.
-  if (isStorm && (devices !== undefined || storm.users === undefined)) await benchDevices(devices ?? 50);
+  else if (attempts !== undefined || devices !== undefined) await benchOneUser(attempts ? [attempts] : [], devices);
+  else {
+    await benchStorm(storm);
+    // Not after one of the caller's own.
+    if (storm.users === undefined) await benchOneUser([30, 60], 50);
+  }
 } catch (error) {
   progress("");
   endWithFault(error);

@@ -43,7 +43,6 @@ test("npm run bench -- storm tells what one user who hammers, and one with many 
     expect([denied, throttled]).toStrictEqual([0, 0]);
     // The other user and the sweep look too.
     expect(lookUps).toBeGreaterThanOrEqual(itsAllowed + 2);
-    expect(lookUps).toBeLessThanOrEqual(itsAllowed + itsDenied + 2);
   }
 });
 

@@ -20,6 +20,8 @@ const files = ["index.js", "index.cjs", "index.mjs"].map((name) => `${process.en
 /** @type {typeof import("./handler.ts")} */
 const { handler: sessions } = await import(files.find((file) => existsSync(file)) ?? files.join(" or "));
 
+const isDryRun = process.env.DRY_RUN === "true";
+
 /**
  * What Lambda calls.
  *
@@ -27,25 +29,29 @@ const { handler: sessions } = await import(files.find((file) => existsSync(file)
  * @param {Partial<import("aws-lambda").Context>} context
  */
 export async function handler(event, context) {
-  if (event && isRefused(event)) return refuse(event);
+  const isOwnRefusal = event !== null && isRefused(event);
+  if (isOwnRefusal) log(event);
+  if (isOwnRefusal && !isDryRun) {
+    const statuses = { "posture-compliance-statuses": [STATUS.refused], "schema-version": "v3" };
+    return { allow: false, "error-msg-on-denied-connection": NOTICE, ...statuses };
+  }
   const answer = await sessions(event, context);
   if (!("allow" in answer && answer.allow)) return answer;
-  // Client VPN takes ten.
-  const statuses = [...answer["posture-compliance-statuses"], STATUS.passed].slice(0, 10);
-  return { ...answer, "posture-compliance-statuses": statuses };
+  // After the session handler's, which may keep the user's name. Client VPN takes ten.
+  const status = isOwnRefusal ? STATUS.refused : STATUS.passed;
+  return { ...answer, "posture-compliance-statuses": [...answer["posture-compliance-statuses"], status].slice(0, 10) };
 }
 
 /**
- * Denies, or in a dry run lets in, with an entry in the log that the stack's alarms and queries know.
+ * Writes an entry that the stack's alarms and queries know. In a dry run, the session handler writes one of its own too.
  *
  * @param {Record<string, unknown>} login
  */
-function refuse(login) {
-  const { AWS_LAMBDA_LOG_FORMAT, DRY_RUN, IDENTITY } = process.env;
-  const allow = DRY_RUN === "true";
+function log(login) {
+  const { AWS_LAMBDA_LOG_FORMAT, IDENTITY } = process.env;
   const entry = {
-    decision: allow ? "allow" : "deny",
-    reason: allow ? `dry run: ${REASON}` : REASON,
+    decision: isDryRun ? "allow" : "deny",
+    reason: isDryRun ? `dry run: ${REASON}` : REASON,
     user: login[IDENTITY || "username"],
     username: login.username,
     commonName: login["common-name"],
@@ -54,13 +60,7 @@ function refuse(login) {
     endpointId: login["endpoint-id"],
     connectionId: login["connection-id"],
     errorCount: 0,
-    dryRun: allow ? { decision: "deny" } : undefined,
+    dryRun: isDryRun ? { decision: "deny" } : undefined,
   };
   console.error(AWS_LAMBDA_LOG_FORMAT === "JSON" ? entry : JSON.stringify(entry));
-  return {
-    allow,
-    "error-msg-on-denied-connection": allow ? "" : NOTICE,
-    "posture-compliance-statuses": [STATUS.refused],
-    "schema-version": "v3",
-  };
 }

@@ -77,19 +77,28 @@ test.each([
   expect(entry).toMatchObject({ username, commonName, publicIp, platform, endpointId, connectionId });
 });
 
-test("lets everybody in while it is a dry run, and logs in a line what it would have done", async () => {
-  const lambda = await checkBefore("index.cjs", copyOf("index.cjs"), { DRY_RUN: "true", IDENTITY: "common-name" });
+test("lets everybody in while it is a dry run, logs in a line what it would have done, and keeps the name", async () => {
+  const settings = { DRY_RUN: "true", IDENTITY: "common-name", KEEP_NAMES: "true" };
+  const lambda = await checkBefore("index.cjs", copyOf("index.cjs"), settings);
   const older = ec2.addConnection({ commonName: "laptop" });
   const { response, log } = await lambda.invoke({ ...TOO_OLD, "common-name": "laptop", username: "a\nb" });
-  expect(response).toStrictEqual({ ...REFUSED, allow: true, "error-msg-on-denied-connection": "" });
-  expect(log).toMatchObject([{ level: "error", message: [expect.stringMatching(/^\{.*\}$/)] }]);
-  expect(JSON.parse(String(log[0]?.message[0]))).toMatchObject({
-    decision: "allow",
-    reason: "dry run: client too old",
-    user: "laptop",
-    username: "a\nb",
-    dryRun: { decision: "deny" },
+  const kept = "vpn-session-handler.common-name.laptop";
+  expect(response).toStrictEqual({ ...ALLOWED, "posture-compliance-statuses": [kept, "client too old"] });
+  const [own, ofHandler] = log.map(({ level, message }) => {
+    expect(message).toStrictEqual([expect.stringMatching(/^\{.*\}$/)]);
+    return { level, entry: JSON.parse(String(message[0])) };
   });
+  expect(own).toMatchObject({
+    level: "error",
+    entry: {
+      decision: "allow",
+      reason: "dry run: client too old",
+      user: "laptop",
+      username: "a\nb",
+      dryRun: { decision: "deny" },
+    },
+  });
+  expect(ofHandler).toMatchObject({ level: "info", entry: { dryRun: { terminated: [older.connectionId] } } });
   expect(older.status).toBe("active");
 });
 

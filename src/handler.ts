@@ -229,7 +229,7 @@ function fieldsOf(event: unknown, allow: boolean, reason: string) {
   return {
     decision: wordFor(allow),
     reason: cut(reason),
-    user: shortened(comparable(text(IDENTITY))),
+    user: shortened(comparable(textOf(event, IDENTITY))),
     username: text("username"),
     commonName: text("common-name"),
     publicIp: text("public-ip"),
@@ -399,16 +399,19 @@ function statusesFor(name: string): string[] {
 /** Returns the name that statuses keep, and the user: both empty if they contradict each other; undefined if they keep none. */
 export function keptIn(statuses: string[]): { name: string; user: string } | undefined {
   const kept = statuses.flatMap((status) => {
-    if (status.startsWith(KEPT.hash)) return { name: status, user: status };
+    const isHash = status.startsWith(KEPT.hash) && /^[\da-f]{64}$/.test(status.slice(KEPT.hash.length));
+    if (isHash) return { name: status, user: status };
     const name = nameIn(status);
-    return status === statusOf(name) ? { name, user: comparable(name) } : [];
+    const user = comparable(name);
+    return status === statusOf(name) && user !== "" ? { name, user } : [];
   });
   const isOne = kept.every(({ user }) => user === kept[0]?.user);
   return isOne ? kept[0] : { name: "", user: "" };
 }
 
 function isKeptWhole(name: string): boolean {
-  return statusOf(name).length <= LONGEST_STATUS && !name.startsWith(KEPT.hash);
+  const canFit = name.length <= LONGEST_STATUS;
+  return canFit && statusOf(name).length <= LONGEST_STATUS && !name.startsWith(KEPT.hash);
 }
 
 function statusOf(name: string): string {

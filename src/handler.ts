@@ -485,10 +485,12 @@ export function toConnection(row: ClientVpnConnection): Connection {
   const listed = IDENTITY === "username" ? Username : CommonName;
   // What was kept came with a login, as what it is compared with; EC2's list may spell it otherwise.
   const kept = KEEP_NAMES ? keptIn(row.PostureComplianceStatuses ?? []) : undefined;
+  const { name, user } = kept ?? { name: listed, user: comparable(listed) };
   return {
     id: ConnectionId,
-    ...(kept ?? { name: listed, user: comparable(listed) }),
-    device: comparable(CommonName),
+    name,
+    user,
+    device: IDENTITY === "username" ? comparable(CommonName) : user,
     // EC2 gives the time as text that sorts, `2019-08-12 07:57:14`, and "-" for none.
     establishedAt: /^\d{4}-/.test(ConnectionEstablishedTime) ? ConnectionEstablishedTime : "",
     status: Status?.Code ?? "",

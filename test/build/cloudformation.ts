@@ -55,6 +55,7 @@ export const ALL = {
   AlarmTopicArn: "arn:aws:sns:eu-central-1:123456789012:vpn-alarms",
   AlarmsWhenOver: "true",
   Dashboard: "false",
+  ConnectionLogGroup: "/vpn/connections",
   TakeoversPerHour: "9",
   LogRetentionDays: "365",
   LogKeyArn: "arn:aws:kms:eu-central-1:123456789012:key/0f13eab7-f860-433c-c0f1-3eab7f860433",

@@ -11,6 +11,8 @@ export const LOGINS = [
   "login that took over",
   "login that was let in unchecked",
   "login that was let in although one could not be ended",
+  "login that was noted",
+  "login whose name was kept",
   "denial",
   "dry run: login",
   "dry run: login that would take over",
@@ -81,6 +83,8 @@ export async function recordStory(ec2: LoopbackEc2, lambda: Lambda): Promise<Log
   const lenient = await lambda.loadWith({ ON_FAILURE: "allow" });
   const watching = await lambda.loadWith({ DRY_RUN: "true" });
   const lenientWatching = await lambda.loadWith({ DRY_RUN: "true", ON_FAILURE: "allow" });
+  const noting = await lambda.loadWith({ CHECK_LOGINS: "false" });
+  const keeping = await lambda.loadWith({ KEEP_NAMES: "true" });
   const mistaken = await lambda.loadWith({ IDENTITY: "email" });
   const phone = connectEvent({ "public-ip": "198.51.100.9" });
 
@@ -152,5 +156,10 @@ export async function recordStory(ec2: LoopbackEc2, lambda: Lambda): Promise<Log
   await log.write("dry run: unchecked login that would be denied", watching, connectEvent());
   refusing();
   await log.write("dry run: unchecked login that would be let in", lenientWatching, connectEvent());
+
+  connected({ alice: 1 });
+  await log.write("login that was noted", noting, phone);
+  connected({ "": 9 });
+  await log.write("login whose name was kept", keeping, connectEvent());
   return log.entries;
 }

@@ -23,7 +23,7 @@ export function runQuery(query: string, entries: Row[]): { taken: Row[]; shown: 
   return { taken: taken ?? [], shown: rows };
 }
 
-const TOKEN = /\/(?:[^/\\]|\\.)+\/|"[^"]*"|'[^']*'|@?\w+(?:\.\w+)*|[<>]=|[=<>()[\],|*]/g;
+const TOKEN = /\/(?:[^/\\]|\\.)+\/|"[^"]*"|'[^']*'|`[^`]*`|@?\w+(?:\.\w+)*|[<>]=|[=<>()[\],|*]/g;
 
 const COMPARISONS: Record<string, (value: unknown, literal: Literal) => boolean> = {
   "=": (value, literal) => value === literal,
@@ -39,16 +39,19 @@ const FUNCTIONS: Record<string, (...values: unknown[]) => unknown> = {
   strcontains: (text, part) => Number(String(text ?? "").includes(String(part))),
 };
 
-const PERIODS_MS: Record<string, number> = { "15m": 900_000, "1h": 3_600_000 };
+const PERIODS_MS: Record<string, number> = { "15m": 900_000, "1h": 3_600_000, "1d": 86_400_000 };
 
-const sorted = (values: unknown[]) => numbers(values.filter((value) => value !== undefined)).sort((a, b) => a - b);
+const present = (values: unknown[]) => values.filter((value) => value !== undefined);
+const sorted = (values: unknown[]) => numbers(present(values)).sort((a, b) => a - b);
 const AGGREGATES: Record<string, (values: unknown[], percent: number) => unknown> = {
   sum: (values) => sorted(values).reduce((sum, value) => sum + value, 0),
   max: (values) => sorted(values).at(-1),
   pct: (values, percent) => sorted(values)[Math.ceil((values.length * percent) / 100) - 1],
-  count_distinct: (values) => new Set(values.filter((value) => value !== undefined)).size,
+  count_distinct: (values) => new Set(present(values)).size,
   earliest: (values) => values[0],
   latest: (values) => values.at(-1),
+  sortsFirst: (values) => present(values).toSorted(order)[0],
+  sortsLast: (values) => present(values).toSorted(order).at(-1),
 };
 
 class Query {
@@ -61,8 +64,9 @@ class Query {
     query: string,
     public rows: Row[],
   ) {
-    this.#tokens = query.match(TOKEN) ?? [];
-    const others = query.replace(TOKEN, "").trim();
+    const commands = query.replace(/^#.*$/gm, "");
+    this.#tokens = commands.match(TOKEN) ?? [];
+    const others = commands.replace(TOKEN, "").trim();
     if (others !== "") throw notKnown(others);
     do this.#command();
     while (this.#takes("|"));
@@ -190,7 +194,8 @@ class Query {
     return this.#found(start, (row) => apply(...values.map((value) => value(row))));
   }
 
-  #field(name: string): Value {
+  #field(token: string): Value {
+    const name = nameIn(token);
     const value: Value = (row) => row[name];
     this.#found(this.#next - 1, (row) => value(row) !== undefined);
     return value;
@@ -208,7 +213,7 @@ class Query {
     const start = this.#next;
     const value = read();
     const text = this.#tokens.slice(start, this.#next).join("");
-    return [this.#takes("as") ? this.#take() : text, value];
+    return [this.#takes("as") ? this.#take() : text.replaceAll("`", ""), value];
   }
 
   #list<T>(read: () => T): T[] {
@@ -241,13 +246,21 @@ function knownIn<T>(table: Record<string, T>, name: string): T {
   return known;
 }
 
+/** A name needs backticks if it has other characters than these. That others may have them is not documented. */
+function nameIn(token: string): string {
+  const [, quoted] = /^`(.*)`$/.exec(token) ?? [];
+  if (quoted !== undefined && /^@?[\w.]*$/.test(quoted)) throw notKnown(token);
+  return quoted ?? token;
+}
+
 const LITERAL = /^["'/\d]/;
 
 function literalOf(token: string): Literal {
   if (!LITERAL.test(token)) throw notKnown(token);
   if (/^\d/.test(token)) return Number(token);
   const text = token.slice(1, -1);
-  return token.startsWith("/") ? new RegExp(text) : text;
+  if (!token.startsWith("/")) return text;
+  return text.startsWith("(?i)") ? new RegExp(text.slice(4), "i") : new RegExp(text);
 }
 
 function numbers(values: unknown[]): number[] {

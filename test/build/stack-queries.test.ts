@@ -11,6 +11,7 @@ import {
   propertiesOf,
   readTemplate,
 } from "./cloudformation.ts";
+import { type ConnectionKind, connectionLog } from "./connection-log.ts";
 import { contributorsOf, readRule, valueAt } from "./insight-rule.ts";
 import { KINDS, type Kind, LOGINS, type LogEntry, LogGroup, recordStory, SWEEPS, SWEPT_USERS } from "./log-story.ts";
 import { type Row, runQuery } from "./logs-insights.ts";
@@ -20,7 +21,8 @@ import { takenBy } from "./metric-filter.ts";
 
 // In another Region than the tests' own, so that none is written out.
 const template = readTemplate(`${DIST}stack.yaml`);
-const stack = createStack(template, { ...ALL, TakeoversPerHour: "6", Dashboard: "true", "AWS::Region": "us-west-2" });
+const GIVEN = { ...ALL, Identity: "username", TakeoversPerHour: "6", Dashboard: "true", "AWS::Region": "us-west-2" };
+const stack = createStack(template, GIVEN);
 const savedQueries = Object.values(propertiesByType(stack, /QueryDefinition/));
 const { DashboardName, DashboardBody } = propertiesOf(stack, "DashboardPage");
 const { widgets }: { widgets: Widget[] } = JSON.parse(String(DashboardBody));
@@ -31,11 +33,16 @@ type Widget = Record<"x" | "y" | "width" | "height", number> & {
 type Metric = [namespace: string, name: string, dimension: string, value: string, options: object] | [math: object];
 const widgetsOf = (type: string) => widgets.filter((one) => one.type === type).map(({ properties }) => properties);
 
-/** Each query of the template, by its name in the folder or the title of its widget. */
-const queries = Object.fromEntries([
-  ...savedQueries.map(({ Name, QueryString }) => [String(Name).replace("client-vpn/", ""), String(QueryString)]),
-  ...widgetsOf("log").map(({ title, query }) => [title, String(query)]),
-]);
+/** Each query of the template on a log group, by its name in the folder or the title of its widget. */
+function queriesOn(logGroup: string, { saved = savedQueries } = {}): Record<string, string> {
+  const ofGroup = saved.filter(({ LogGroupNames }) => String(LogGroupNames) === logGroup);
+  const shown = widgetsOf("log").filter(({ query }) => query?.startsWith(`SOURCE '${logGroup}' `));
+  return Object.fromEntries([
+    ...ofGroup.map(({ Name, QueryString }) => [String(Name).replace("client-vpn/", ""), String(QueryString)]),
+    ...shown.map(({ title, query }) => [title, String(query)]),
+  ]);
+}
+const { "What happened to one user": oneUser = "", ...queries } = queriesOn("<HandlerLog>");
 const PUSHED_OUT = "Users whose connections push each other out (two addresses may be one person who moved)";
 
 const ec2 = useEc2();
@@ -106,7 +113,7 @@ const EXPECTED: Record<string, Expected> = {
   },
   "Logins that were allowed, let in although the check failed, and denied": {
     takes: LOGINS,
-    shows: [{ allowed: 13, letInUnchecked: 4, denied: 7 }],
+    shows: [{ allowed: 15, letInUnchecked: 4, denied: 7 }],
   },
   "Logins by answer and reason, denials first": {
     takes: LOGINS,
@@ -122,6 +129,8 @@ const EXPECTED: Record<string, Expected> = {
       { [REASON]: NOT_TERMINATED, [CODE]: "failed-to-terminate", logins: 1 },
       { [REASON]: "dry run: no older connections", logins: 1 },
       { [REASON]: "dry run: too many new connections", logins: 1 },
+      { [REASON]: "noted, and left to the sweep", logins: 1 },
+      { [REASON]: "no older connections among those with a name", logins: 1 },
     ],
   },
   "Sessions that logins ended, or in a dry run would have": {
@@ -136,20 +145,23 @@ const EXPECTED: Record<string, Expected> = {
     takes: SWEEPS,
     shows: [{ active: 6, withoutName: 2 }],
   },
-  "Whose sessions are taken most, and from which address (or in a dry run would be)": {
+  "Whose sessions are taken most, or in a dry run would be, and from which address (a sweep knows none)": {
     takes: [
       "login that took over",
       "login that was let in although one could not be ended",
       "dry run: login that would take over",
+      ...SWEPT_USERS,
     ],
     shows: [
-      { "message.username": "alice", "message.publicIp": "203.0.113.7", times: 3, ended: 3, wouldHaveEnded: 2 },
-      { "message.username": "alice", "message.publicIp": "198.51.100.9", times: 2, ended: 1, wouldHaveEnded: 2 },
+      { "message.user": "alice", "message.publicIp": "203.0.113.7", ended: 3, atLeastWouldHaveEnded: 1 },
+      { "message.user": "alice", "message.publicIp": undefined, ended: 3, atLeastWouldHaveEnded: 1 },
+      { "message.user": "alice", "message.publicIp": "198.51.100.9", ended: 1, atLeastWouldHaveEnded: 1 },
+      { "message.user": "bob", "message.publicIp": undefined, ended: 1, atLeastWouldHaveEnded: 0 },
     ],
   },
   "How long a login waits for the answer, in ms: half of them, and 95 of 100, at most": {
     takes: LOGINS,
-    shows: [{ p50: 280, p95: 830 }],
+    shows: [{ p50: 310, p95: 890 }],
   },
 };
 
@@ -161,6 +173,146 @@ test.each(Object.entries(queries))("takes the entries that it should, and shows 
   if (shows !== "newest first") return expect(shown).toMatchObject(shows);
   const times = rowsOf(ofKinds(takes)).map((row) => row["@timestamp"]);
   expect(shown.map((row) => row["@timestamp"])).toStrictEqual(times.toReversed());
+});
+
+describe("the query on one user", () => {
+  const about = (name: string) => runQuery(oneUser.replaceAll("/(?i)./", `/(?i)${name}/`), rowsOf(story));
+  const ofUsers = (name: RegExp) => rowsOf(story).filter((row) => name.test(String(row["message.user"] ?? "")));
+
+  test("has one place for the name", () => {
+    expect(oneUser.split("/(?i)./")).toHaveLength(2);
+  });
+
+  test.each(["alice", "LIC"])("lists all that happened to whose name has this, in any case: %s", (name) => {
+    const { taken, shown } = about(name);
+    expect(taken).toStrictEqual(ofUsers(/alice/));
+    expect(shown).toHaveLength(taken.length);
+    const times = taken.map((row) => row["@timestamp"]);
+    expect(shown.map((row) => row["@timestamp"])).toStrictEqual(times.toReversed());
+    const kinds = new Set(story.filter(({ row }) => taken.includes(row)).map(({ kind }) => kind));
+    expect([...kinds].sort()).toStrictEqual([...LOGINS, ...SWEPT_USERS].sort());
+  });
+
+  test("shows the address of a login that the sweep is left with, and what the sweep ended", () => {
+    const { shown } = about("alice");
+    expect(shown).toContainEqual(
+      expect.objectContaining({
+        [REASON]: "noted, and left to the sweep",
+        "message.decision": "allow",
+        "message.publicIp": "198.51.100.9",
+      }),
+    );
+    expect(shown).toContainEqual(
+      expect.objectContaining({
+        [REASON]: "older connections terminated by a sweep",
+        "message.terminatedCount": 2,
+        "message.terminated.0": expect.stringMatching(/^cvpn-connection-/),
+      }),
+    );
+  });
+
+  test("shows everybody while no name is written, and not an empty list", () => {
+    expect(runQuery(oneUser, rowsOf(story)).taken).toStrictEqual(ofUsers(/./));
+    expect(ofUsers(/./).length).toBeGreaterThan(ofUsers(/alice/).length);
+  });
+});
+
+describe("the queries on Client VPN's own log", () => {
+  const HOME = "203.0.113.7";
+  const AWAY = "198.51.100.9";
+  const ELSEWHERE = "192.0.2.1";
+  const NOT_HERE = "cvpn-endpoint-0a0a0a0a0a0a0a0a0";
+  const log = connectionLog([
+    { user: "alice", from: HOME, at: "2026-01-01 08:00:00" },
+    { user: "alice", from: HOME, at: "2026-01-01 12:00:00" },
+    // While she is away.
+    { user: "alice", from: AWAY, at: "2026-01-01 20:00:00" },
+    { user: "alice", from: HOME, at: "2026-01-02 08:00:00" },
+    { user: "bob", from: HOME, at: "2026-01-01 08:00:00" },
+    { user: "bob", from: AWAY, at: "2026-01-02 08:00:00" },
+    // Each device has a certificate of its own.
+    { user: "carol", commonName: "laptop", from: HOME, at: "2026-01-01 09:00:00" },
+    { user: "carol", commonName: "phone", from: AWAY, at: "2026-01-01 10:00:00" },
+    { user: "carol", commonName: "phone", from: ELSEWHERE, at: "2026-01-01 11:00:00" },
+    { user: "dave", from: HOME, at: "2026-01-01 08:00:00", failure: "client-connect-failed" },
+    { user: "dave", from: HOME, at: "2026-01-01 08:01:00", failure: "client-connect-failed" },
+    { user: "dave", from: AWAY, at: "2026-01-01 08:02:00", failure: "client-connect-handler-timed-out" },
+    { user: "erin", from: HOME, at: "2026-01-01 08:00:00", endpoint: NOT_HERE },
+    { user: "erin", from: AWAY, at: "2026-01-01 09:00:00", endpoint: NOT_HERE },
+    { user: "erin", from: AWAY, at: "2026-01-01 10:00:00", endpoint: NOT_HERE, failure: "client-connect-failed" },
+  ]);
+  const onVpn = queriesOn(ALL.ConnectionLogGroup);
+  const rows = log.map(({ row }) => row);
+
+  const reason = "connection-attempt-failure-reason";
+  const connections = [
+    { username: "alice", "device-ip": HOME, connections: 3, lastBegan: "2026-01-02 08:00:00" },
+    { username: "bob", "device-ip": HOME, connections: 1, lastBegan: "2026-01-01 08:00:00" },
+    { username: "carol", "common-name": "laptop", "device-ip": HOME, connections: 1 },
+    { username: "carol", "common-name": "phone", "device-ip": AWAY, connections: 1 },
+    { username: "carol", "common-name": "phone", "device-ip": ELSEWHERE, connections: 1 },
+    { username: "alice", "device-ip": AWAY, connections: 1, lastBegan: "2026-01-01 20:00:00" },
+    { username: "bob", "device-ip": AWAY, connections: 1, "device-type": "mac" },
+  ];
+  const EXPECTED_OF_VPN: Record<string, { takes: ConnectionKind[]; shows: Row[] }> = {
+    "Where a user's connections come from": {
+      takes: ["connected", "updated"],
+      shows: [{ ...connections[0], firstBegan: "2026-01-01 08:00:00" }, ...connections.slice(1)],
+    },
+    "Users with most addresses in a day": {
+      takes: ["connected", "updated"],
+      shows: [
+        { username: "carol", addresses: 3, connections: 3, firstBegan: "2026-01-01 09:00:00" },
+        { username: "alice", addresses: 2, connections: 3, lastBegan: "2026-01-01 20:00:00" },
+      ],
+    },
+    "Failed attempts by reason": {
+      takes: ["failed"],
+      shows: [
+        { [reason]: "client-connect-failed", attempts: 2, addresses: 1, lastAttempt: "2026-01-01 08:01:54" },
+        { [reason]: "client-connect-handler-timed-out", attempts: 1, addresses: 1 },
+      ],
+    },
+    "Client VPN's own log: from which addresses users connect, the most frequent first": {
+      takes: ["connected", "updated"],
+      shows: connections,
+    },
+  };
+
+  test("are all here", () => {
+    expect(Object.keys(onVpn).sort()).toStrictEqual(Object.keys(EXPECTED_OF_VPN).sort());
+  });
+
+  test.each(Object.entries(EXPECTED_OF_VPN))(
+    "count connections of this endpoint, of which there are several entries: %s",
+    (name, { takes, shows }) => {
+      const { taken, shown } = runQuery(String(onVpn[name]), rows);
+      const kinds = log.filter(({ row }) => taken.includes(row)).map(({ kind }) => kind);
+      expect(kinds).toStrictEqual(log.map(({ kind }) => kind).filter((kind) => takes.includes(kind)));
+      expect(shown).toMatchObject(shows);
+    },
+  );
+
+  test.each([
+    ["ALIC", 2],
+    [AWAY, 3],
+  ])("tell of one user or one address where that is written into its one place: %s", (wanted, lines) => {
+    const query = String(onVpn["Where a user's connections come from"]);
+    expect(query.split("/(?i)./")).toHaveLength(2);
+    const { shown } = runQuery(query.replace("/(?i)./", `/(?i)${wanted}/`), rows);
+    expect(shown).toHaveLength(lines);
+    for (const row of shown) expect(JSON.stringify(row)).toMatch(new RegExp(wanted, "i"));
+  });
+
+  test("go by the common name where that is what names a user", () => {
+    const byCommonName = createStack(template, { ...GIVEN, Identity: "common-name" });
+    const saved = Object.values(propertiesByType(byCommonName, /QueryDefinition/));
+    const query = String(queriesOn(ALL.ConnectionLogGroup, { saved })["Users with most addresses in a day"]);
+    const ofCertificates = rows.filter((row) => row["common-name"] !== "NA");
+    expect(runQuery(query, ofCertificates).shown).toMatchObject([
+      { "common-name": "phone", addresses: 2, connections: 2 },
+    ]);
+  });
 });
 
 test.each<[name: string, takes: readonly Kind[], values: unknown[]]>([
@@ -193,7 +345,11 @@ test.each([
   ["filter strlen(message.user)", "does not know this here: strlen"],
   ["filter message.user = level", "does not know this here: level"],
   ["stats avg(message.durationMs)", "does not know this here: avg"],
-  ["stats count(*) by bin(1d)", "does not know this here: 1d"],
+  ["stats count(*) by bin(1w)", "does not know this here: 1w"],
+  ["fields connection-id", "does not know this here: -"],
+  ["fields `level`", "does not know this here: `level`"],
+  ["fields `connection-id`", "no entry is found by: `connection-id`"],
+  ["fields level # and not at the beginning of a line", "does not know this here: #"],
   ["limit 1 limit 1", "does not know this here: limit"],
   ["fields message.nobody", "no entry is found by: message.nobody"],
   ["filter message.user = 'nobody'", "no entry is found by: message.user = 'nobody'"],
@@ -214,11 +370,25 @@ test.each([
   expect(() => takenBy(pattern, linesOf(story))).toThrow(says);
 });
 
-test("the saved queries read the stack's log group, and are in a folder with the stack's name", () => {
-  expect(savedQueries.length).toBeGreaterThan(4);
+test("the saved queries read one log group each, and are in a folder with the stack's name", () => {
+  expect(savedQueries.length).toBeGreaterThan(8);
   for (const { Name, LogGroupNames } of savedQueries) {
-    expect(Name).toMatch(/^client-vpn\/[A-Z][a-z ,()]+$/);
-    expect(LogGroupNames).toStrictEqual(["<HandlerLog>"]);
+    expect(Name).toMatch(/^client-vpn\/[A-Z][a-z ,()']+$/);
+    expect([["<HandlerLog>"], [ALL.ConnectionLogGroup]]).toContainEqual(LogGroupNames);
+  }
+});
+
+test("what sends one to another saved query names one that is there", () => {
+  const folder = savedQueries.map(({ Name }) => String(Name).replace("client-vpn/", ""));
+  for (const text of [String(queries[PUSHED_OUT])]) {
+    const named = [...text.matchAll(/"((?:What|Where|Users)[^"]+)"/g)].map(([, name = ""]) => name);
+    expect(named).toStrictEqual(expect.arrayContaining(["What happened to one user"]));
+    expect(named).toStrictEqual(expect.arrayContaining(["Where a user's connections come from"]));
+    for (const name of named)
+      expect(
+        folder.some((one) => one.startsWith(name)),
+        name,
+      ).toBe(true);
   }
 });
 
@@ -302,13 +472,18 @@ describe("the dashboard", () => {
     expect(texts).toStrictEqual([expect.stringContaining(`\`\`\`\n${stack.outputs.LetEverybodyIn}\n\`\`\``)]);
   });
 
-  test("draws what it finds in the stack's log group over time, or lists it", () => {
+  test("draws what it finds in a log group over time, or lists it", () => {
     for (const { region, query, view, title } of widgetsOf("log")) {
       expect({ region, view }, title).toStrictEqual({
         region: "us-west-2",
         view: / by bin\(15m\)$/.test(String(query)) ? "timeSeries" : "table",
       });
-      expect(query).toMatch(/^SOURCE '<HandlerLog>' \| filter ispresent\(message\.\w+\) /);
+      const own = /^SOURCE '<HandlerLog>' \| filter ispresent\(message\.\w+\) /;
+      const ofVpn = /^SOURCE '\/vpn\/connections' \| filter `client-vpn-endpoint-id` = 'cvpn-endpoint-\w+' and /;
+      expect(
+        [own, ofVpn].some((one) => one.test(String(query))),
+        title,
+      ).toBe(true);
     }
   });
 
@@ -345,11 +520,17 @@ describe("the dashboard", () => {
     });
   });
 
-  test("does without the rule's widget where there is no topic, and so no rule", () => {
-    const withoutTopic = createStack(template, ONLY_WHAT_IS_NEEDED);
-    const { widgets: others } = JSON.parse(String(propertiesOf(withoutTopic, "DashboardPage").DashboardBody));
-    expect(others).toHaveLength(widgets.length - 1);
-    expect(JSON.stringify(others)).not.toContain("INSIGHT_RULE_METRIC");
+  test.each([
+    ["without a topic, and so without the rule", { ...GIVEN, AlarmTopicArn: "" }, "INSIGHT_RULE_METRIC", 1],
+    ["without Client VPN's log", { ...GIVEN, ConnectionLogGroup: "" }, "connection-id", 1],
+    ["with neither", ONLY_WHAT_IS_NEEDED, "INSIGHT_RULE_METRIC", 2],
+  ])("does without the widget of what is not there: %s", (_, given, text, fewer) => {
+    const { widgets: others } = JSON.parse(
+      String(propertiesOf(createStack(template, given), "DashboardPage").DashboardBody),
+    );
+    expect(others).toHaveLength(widgets.length - fewer);
+    expect(JSON.stringify(widgets)).toContain(text);
+    expect(JSON.stringify(others)).not.toContain(text);
   });
 
   test("gives each widget but the text a title of its own", () => {

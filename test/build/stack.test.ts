@@ -183,6 +183,18 @@ test("no description is longer than AWS takes it, with the longest names that AW
   for (const text of [...descriptions, ...alarms]) expect(text.length, text).toBeLessThanOrEqual(1_024);
 });
 
+test("only what looks when somebody looks has Client VPN's log group, which need not exist", () => {
+  const having = ({ resources }: Stack) =>
+    Object.entries(resources).filter(([, { Properties }]) => JSON.stringify(Properties).includes("/vpn/connections"));
+  const stack = createStack(template, { ...ALL, Dashboard: "true" });
+  const types = having(stack).map(([, { Type }]) => Type);
+  expect(types.sort()).toStrictEqual(["AWS::CloudWatch::Dashboard", ...Array(3).fill("AWS::Logs::QueryDefinition")]);
+  const without = createStack(template, { ...ALL, Dashboard: "true", ConnectionLogGroup: "" });
+  const gone = Object.keys(stack.resources).filter((name) => !(name in without.resources));
+  expect(gone.sort()).toStrictEqual(["ConnectionsOfUser", "FailedAttempts", "MostAddresses"]);
+  expect(propertiesOf(without, "DashboardPage").DashboardBody).not.toContain("SOURCE ''");
+});
+
 test("there is no dashboard where none is wanted", () => {
   expect(Object.keys(propertiesByType(byDefault, /Dashboard/))).toStrictEqual(["DashboardPage"]);
   expect(propertiesByType(withAll, /Dashboard/)).toStrictEqual({});
@@ -270,6 +282,8 @@ describe("the parameters", () => {
     ["ExemptUsers", [",", "a,,b", "a,", ",a", " ", "a, ,b", "\t"]],
     ["AlarmTopicArn", ["vpn-alarms", "me@example.com", anArn("123:vpn-alarms"), anArn(`${ACCOUNT}:alarms.fifo`)]],
     ["AlarmTopicArn", [anArn(`${ACCOUNT}:`), ` ${TOPIC}`, TOPIC.replace(":sns:", ":sqs:"), `${TOPIC},${TOPIC}`]],
+    ["ConnectionLogGroup", ["a'b", 'a"b', "a b", "a\\b", "a`b", "a|b", "a$b", "a\n", "ä", "a".repeat(513)]],
+    ["ConnectionLogGroup", ["arn:aws:logs:eu-central-1:123456789012:log-group:/vpn/connections", "/vpn/connections:*"]],
     ["LogRetentionDays", ["", "0", "2", "91", "forever"]],
     ["TakeoversPerHour", ["", "0", "1", "-6", "1.5", "six"]],
     ["PermissionsBoundaryArn", ["boundary", "arn:aws:iam::1:policy/b", `arn:aws:iam::${ACCOUNT}:role/boundary`]],
@@ -300,6 +314,12 @@ describe("the parameters", () => {
     for (const partition of ["aws", "aws-cn", "aws-us-gov", "aws-iso-b"]) {
       const AlarmTopicArn = TOPIC.replace("arn:aws:", `arn:${partition}:`);
       expect(() => createStack(template, { ...ALL, AlarmTopicArn }), partition).not.toThrow();
+    }
+  });
+
+  test("take any name that CloudWatch Logs allows a log group", () => {
+    for (const ConnectionLogGroup of ["a", "/aws/vpn_1/Prod.x-y#2", "a".repeat(512)]) {
+      expect(() => createStack(template, { ...ALL, ConnectionLogGroup }), ConnectionLogGroup).not.toThrow();
     }
   });
 

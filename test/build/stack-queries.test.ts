@@ -380,7 +380,8 @@ test("the saved queries read one log group each, and are in a folder with the st
 
 test("what sends one to another saved query names one that is there", () => {
   const folder = savedQueries.map(({ Name }) => String(Name).replace("client-vpn/", ""));
-  for (const text of [String(queries[PUSHED_OUT])]) {
+  const { AlarmDescription } = propertiesOf(stack, "Takeovers");
+  for (const text of [String(AlarmDescription), String(queries[PUSHED_OUT])]) {
     const named = [...text.matchAll(/"((?:What|Where|Users)[^"]+)"/g)].map(([, name = ""]) => name);
     expect(named).toStrictEqual(expect.arrayContaining(["What happened to one user"]));
     expect(named).toStrictEqual(expect.arrayContaining(["Where a user's connections come from"]));

@@ -360,6 +360,28 @@ describe("the alarms", () => {
     });
   });
 
+  test("each name the heading of the runbook that helps", () => {
+    const headings = Object.entries(propertiesByType(withAll, ALARM)).map(([name, { AlarmDescription }]) => {
+      const [, named = ""] = / ((?:see|See) [^.:]*) in src\/RUNBOOK\.md[.:]/.exec(String(AlarmDescription)) ?? [];
+      return [name, [...named.matchAll(/"([^"]+)"/g)].map(([, heading]) => heading)];
+    });
+    const outage = ["EC2 or Lambda has an outage"];
+    const gone = ["A role or the stack is gone"];
+    expect(Object.fromEntries(headings)).toStrictEqual({
+      Denials: ["Everybody is locked out", "One user is denied"],
+      UncheckedLogins: outage,
+      Timeouts: outage,
+      InvalidResponses: ["Everybody is locked out"],
+      OtherExecutionErrors: gone,
+      ThrottlingErrors: outage,
+      FailedServiceErrors: outage,
+      SweepErrors: ["An alarm came"],
+      SweepStopped: gone,
+      UnnamedConnections: ["An alarm came"],
+      Takeovers: ["The alarm Takeovers"],
+    });
+  });
+
   test("tell of the lever that was forgotten, with the way back and the log level that hides sweeps", () => {
     const { AlarmDescription } = propertiesOf(withAll, "SweepStopped");
     expect(AlarmDescription).toContain(` ${withAll.outputs.EnforceAgain} (`);

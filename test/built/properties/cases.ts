@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import { type Action, clockSkewed, FAULTS, type Fault, REFUSED, THROTTLED } from "../../ec2/faults.ts";
+import { type Identity, keptAs } from "../../helpers/kept.ts";
 
 /** What EC2 does. */
 export interface Weather {
@@ -24,7 +25,7 @@ export interface LoginCase extends Weather {
 }
 
 export interface SweepCase extends Weather {
-  connections: { name: string | undefined; status: string; time: Time }[];
+  connections: { name: string | undefined; keptName: string; kept: Kept; status: string; time: Time }[];
 }
 
 /** How many seconds ago a connection was established, or what EC2 gives instead. */
@@ -41,7 +42,23 @@ export interface Row {
   device: string | undefined;
   status: string;
   time: Time;
+  kept: Kept;
+  /** Whether EC2 lists another user's name than the kept one. */
+  isMisspelled: boolean;
 }
+
+/** What the statuses of a connection say. */
+export type Kept = (typeof KEPT)[number];
+
+const KEPT = [
+  "a name",
+  "a name among others",
+  "nothing",
+  "somebody else's",
+  "two names",
+  "another kind",
+  "odd",
+] as const;
 
 /** What happens to one request after the other; when it is over, EC2 is well. */
 export type Script = { fault: Fault | "none"; times: number }[];
@@ -59,6 +76,7 @@ const USERNAMES = [
   "-",
   "N/A",
   "NA",
+  "李小龍".repeat(85),
 ];
 const OTHERS = ["bob", "Alice", "alice2", "CORPalice", "CORP\\\\alice", "corp\\alice", "alic", "*", "\\"];
 
@@ -176,6 +194,8 @@ const anOwner: fc.Arbitrary<Owner> = fc.oneof(
 
 const aDevice = fc.constantFrom("laptop", "laptop", "laptop", "phone", "phone", "-", "-", "N/A", "NA", undefined);
 
+const aKept = fc.oneof({ arbitrary: fc.constant("a name" as const), weight: 3 }, fc.constantFrom(...KEPT));
+
 const aRow = {
   owner: anOwner,
   other: fc.constantFrom(...OTHERS),
@@ -183,9 +203,16 @@ const aRow = {
   device: aDevice,
   status: aStatus,
   time: aTime,
+  kept: aKept,
+  isMisspelled: fc.boolean(),
 };
 
-const aNewRow = fc.record({ ...aRow, owner: fc.constant("the user" as const), time: fc.constant(1) });
+const aNewRow = fc.record({
+  ...aRow,
+  owner: fc.constant("the user" as const),
+  kept: fc.constantFrom("a name" as const, "nothing" as const),
+  time: fc.constant(1),
+});
 
 const aLogin = fc.record({
   name: fc.oneof(fc.constantFrom(...USERNAMES), fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 })),
@@ -202,12 +229,16 @@ const aSwept = fc.record({
     fc.constantFrom("alice", "alice", "Alice"),
     fc.constantFrom("alice", "*", "__proto__", "", undefined, "-", "N/A", "NA"),
   ),
+  keptName: fc.constantFrom("alice", "alice", "Alice", "007", "*", "a".repeat(255)),
+  kept: aKept,
   status: fc.oneof({ arbitrary: aStatus, weight: 9 }, { arbitrary: fc.constantFrom("suspended", ""), weight: 1 }),
   time: aTime,
 });
 
 const aSureOne = fc.record({
   name: fc.constantFrom("alice", "alice", "alice", "Alice"),
+  keptName: fc.constantFrom("alice", "Zoë"),
+  kept: fc.constantFrom("a name" as const, "nothing" as const),
   status: fc.constant("active"),
   time: fc.integer({ min: 61, max: 99 }),
 });
@@ -237,6 +268,27 @@ export function refusalsIn(played: Fault[], action: Action): number {
 /** Whether this says who it is: EC2 and VPN clients also write words for none. */
 export function isName(text: string | undefined): text is string {
   return text !== undefined && !["", "-", "N/A", "NA"].includes(text);
+}
+
+/** Whether the statuses of a connection say whose it is. */
+export function saysName(kept: Kept): boolean {
+  return kept === "a name" || kept === "a name among others";
+}
+
+/** Returns the statuses of such a connection, whose user's name is this one. */
+export function statusesOf(kept: Kept, name: string, identity: Identity): string[] | undefined {
+  const status = keptAs(name, identity);
+  const prefix = keptAs("", identity);
+  const statuses: Record<Kept, string[] | undefined> = {
+    "a name": [status],
+    "a name among others": ["compliant", status, "unknown", status],
+    nothing: name.length % 2 === 0 ? undefined : [],
+    "somebody else's": ["compliant", "alice", name],
+    "two names": [status, keptAs(`${name}2`, identity)],
+    "another kind": [keptAs(name, identity === "username" ? "common-name" : "username")],
+    odd: [`${prefix}%zz`, `${prefix}%e0%a4`, `${prefix}%C3%AB`, `${prefix}%61lice`, `${prefix}a b`, ` ${status}`],
+  };
+  return statuses[kept];
 }
 
 /** Returns what makes a time of each of a case's times: as one second for all of them, those of the same are the same. */

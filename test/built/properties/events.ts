@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { checkUsualAnswer } from "../../helpers/answers.ts";
 import { connectEvent } from "../../helpers/events.ts";
+import { keptAs } from "../../helpers/kept.ts";
 import { type Invocation, type InvocationError, measuredUntil } from "../../helpers/lambda.ts";
 import { isName } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
@@ -17,6 +18,8 @@ interface SeenEvent {
   /** Without a response, if it threw. */
   measured: Invocation | InvocationError["invocation"];
   kind: Kind;
+  /** What the answer is to keep where it allows the login. */
+  toKeep: string[];
   /** How often EC2 was called. */
   calls: number;
 }
@@ -27,6 +30,12 @@ const RULES: Rules<SeenEvent> = {
   "a login is allowed where it is checked or nothing needs it, and no other is"(seen) {
     const entry = loginEntryOf(seen);
     if (entry) assert.equal(entry.decision, /^(allowed un)?checked$/.test(seen.kind) ? "allow" : "deny");
+  },
+
+  "a yes has the name where names are kept, and no other answer has it"({ measured, kind, toKeep }) {
+    if (isSweep(kind) || !("response" in measured)) return;
+    const { allow, "posture-compliance-statuses": statuses } = measured.response;
+    assert.deepEqual(statuses, allow ? toKeep : []);
   },
 
   "what cannot be checked is no invalid request"(seen) {
@@ -95,7 +104,7 @@ function withFields(...fields: { field: string; value: unknown }[]): unknown {
 export const EVENTS: Property<unknown, SeenEvent> = { cases: anEvent, see, rules: RULES };
 
 async function see(lane: Lane, event: unknown, tally: Tally): Promise<SeenEvent> {
-  const { ec2, lambda } = lane;
+  const { ec2, lambda, keepsNames, identity } = lane;
   ec2.reset();
   const kind = kindOf(event, lane);
   if (kind === "checked") ec2.endpointId = String(Object(event)["endpoint-id"]);
@@ -104,11 +113,13 @@ async function see(lane: Lane, event: unknown, tally: Tally): Promise<SeenEvent>
 
   count(tally, `event: ${kind}`);
   if (kind === "checked" && !isDeepStrictEqual(event, WITH_BOTH_NAMES)) count(tally, "event: checked, but odd");
-  return { event, measured, kind, calls: ec2.requests.length };
+  const name = Object(event)[identity];
+  const toKeep = keepsNames && typeof name === "string" && isName(name) ? [keptAs(name, identity)] : [];
+  return { event, measured, kind, toKeep, calls: ec2.requests.length };
 }
 
 /** The rules of schema v3, and of what is not in it, in other words than the handler's. */
-function kindOf(event: unknown, { identity, exempt }: Lane): Kind {
+function kindOf(event: unknown, { identity, exempt, checksLogins }: Lane): Kind {
   if (event === null || typeof event !== "object" || Array.isArray(event)) return "invalid";
   const fields = new Map<string, unknown>(Object.entries(event));
   const isText = (value: unknown) => typeof value === "string" && value.length > 0;
@@ -119,7 +130,7 @@ function kindOf(event: unknown, { identity, exempt }: Lane): Kind {
   const isKnown = number >= 3 && version === `v${number}` && Number.isInteger(number);
   if (!isKnown || !isText(fields.get("connection-id")) || !isText(fields.get("endpoint-id"))) return "invalid";
   if (typeof name !== "string") return "invalid";
-  if (exempt.includes(name)) return "allowed unchecked";
+  if (exempt.includes(name) || !checksLogins) return "allowed unchecked";
   if (number > 3) return "not checked";
   if (isName(name)) return "checked";
   return identity === "username" ? "allowed unchecked" : "not checked";

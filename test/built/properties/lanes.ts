@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { LoopbackEc2 } from "../../ec2/server.ts";
+import type { Identity } from "../../helpers/kept.ts";
 import { DIST, Lambda } from "../../helpers/lambda.ts";
 
 /** An EC2 and a process with the built file, where one case is tried after the other. */
@@ -16,9 +17,13 @@ export interface Lane {
   /** How many connections a user may have. */
   limit: number;
   /** By which name a user is known. */
-  identity: "username" | "common-name";
+  identity: Identity;
   /** Who may have any number of connections. */
   exempt: string[];
+  /** Whether Client VPN is to keep users' names with their connections. */
+  keepsNames: boolean;
+  /** Whether logins are checked, and not only noted. */
+  checksLogins: boolean;
 }
 
 /** How often each thing happened in all runs: a rule that never met what it is about would hold for nothing. */
@@ -51,13 +56,17 @@ export async function startLanes(lanes: number): Promise<Lane[]> {
       const swept = new LoopbackEc2();
       ec2.beside = [swept];
       const exempt = number % 4 < 2 ? ["007", "Alice"] : [];
+      const keepsNames = [3, 4, 5, 7].includes(number % 8);
+      const checksLogins = number % 8 !== 7;
       const settings = {
         MAX_CONNECTIONS_PER_USER: String(limit),
         IDENTITY: identity,
         EXEMPT_USERS: exempt.join(" , "),
+        KEEP_NAMES: String(keepsNames),
+        CHECK_LOGINS: String(checksLogins),
       };
       const lambda = await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, ...settings });
-      return { ec2, swept, lambda, limit, identity, exempt };
+      return { ec2, swept, lambda, limit, identity, exempt, keepsNames, checksLogins };
     }),
   );
 }

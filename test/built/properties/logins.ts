@@ -5,8 +5,19 @@ import type { Connection } from "../../ec2/connection.ts";
 import { wildcardMatcher } from "../../ec2/filters.ts";
 import { checkUsualAnswer } from "../../helpers/answers.ts";
 import { CONNECTION_ID, connectEvent } from "../../helpers/events.ts";
+import { keptAs } from "../../helpers/kept.ts";
 import type { Invocation } from "../../helpers/lambda.ts";
-import { aLoginCase, hasInLookUp, isName, type LoginCase, type Row, type Time, timesBeforeNow } from "./cases.ts";
+import {
+  aLoginCase,
+  hasInLookUp,
+  isName,
+  type LoginCase,
+  type Row,
+  saysName,
+  statusesOf,
+  type Time,
+  timesBeforeNow,
+} from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
   checkDone,
@@ -15,10 +26,10 @@ import {
   checkPages,
   checkTime,
   endedOf,
+  excessOf,
   isLive,
   isNewer,
   nextId,
-  oldestOf,
   prepare,
   refusals,
   secondOf,
@@ -31,8 +42,12 @@ export interface SeenLogin extends Timed {
   isFair: boolean;
   /** How many connections a user may have. */
   limit: number;
-  /** The connections that EC2 has, with whose they are. */
-  rows: { row: Connection; owner: Row["owner"] }[];
+  /** The connections that EC2 has, with whose they are for all that can be known, and whether no fault hides it. */
+  rows: { row: Connection; owner: Row["owner"]; isTold: boolean }[];
+  /** What the answer is to keep where it allows the login. */
+  toKeep: string[];
+  /** Where names are kept, how many live connections have none, without the new one. */
+  unnamed: number | undefined;
   ended: Set<Connection>;
   /** How often EC2 was called. */
   calls: number;
@@ -57,6 +72,21 @@ const RULES: Rules<SeenLogin> = {
   "the answer is valid, and one log entry says the same": ({ measured }) => void checkUsualAnswer(measured),
 
   "the answer is out one second before the time is over": checkTime,
+
+  "a yes has the name where names are kept, and no other answer has it"({ measured: { response }, toKeep }) {
+    assert.deepEqual(response["posture-compliance-statuses"], response.allow ? toKeep : []);
+  },
+
+  "who is allowed beside connections without a name is told apart, and they are counted"(seen) {
+    const { isFair, played, measured, unasked, unnamed, due } = seen;
+    const { unnamed: logged, reason } = checkUsualAnswer(measured);
+    const isLookedUp = unasked === undefined && refusals(played).ofLookUp === 0;
+    if (unnamed === undefined || !isLookedUp) assert.equal(logged, undefined);
+    else if (isFair) assert.equal(logged, unnamed);
+    if (!isFair || !isLookedUp || !measured.response.allow) return;
+    const isPassedBy = due.length === 0 && Number(unnamed) > 0;
+    assert.equal(reason === "no older connections among those with a name", isPassedBy);
+  },
 
   "nobody else's connection is ended"({ rows, ended }) {
     for (const { owner, row } of rows) {
@@ -104,7 +134,7 @@ const RULES: Rules<SeenLogin> = {
   "a yes leaves no older connection behind that was listed"({ measured, rows, shown, limit, isNewerThanOwn }) {
     if (!measured.response.allow) return;
     const older = rows.filter(({ owner, row }) => isOfUser(owner) && !isNewerThanOwn(row));
-    const left = older.filter(({ row }) => shown.has(row) && isLive(row));
+    const left = older.filter(({ row, isTold }) => isTold && shown.has(row) && isLive(row));
     assert.ok(left.length < limit, `allows while ${left.length} older connections that it was shown are still there`);
   },
 
@@ -118,11 +148,16 @@ const RULES: Rules<SeenLogin> = {
 export const LOGINS: Property<LoginCase, SeenLogin> = { cases: aLoginCase, see, rules: RULES };
 
 async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLogin> {
-  const { ec2, lambda, limit, identity, exempt } = lane;
+  const { ec2, lambda, limit, identity, exempt, keepsNames, checksLogins } = lane;
   const played = prepare(ec2, oneCase, tally);
   const { name, device, remaining, isFair, crowd } = oneCase;
   const toEstablishedAt = timesBeforeNow();
-  const add = (row: Row) => ({ owner: row.owner, row: addConnection(lane, oneCase, row, toEstablishedAt) });
+  const isListTold = !hasInLookUp(oneCase, identity === "username" ? "without username" : "without commonName");
+  const add = (row: Row) => ({
+    owner: keepsNames ? ownerByKept(row) : row.owner,
+    row: addConnection(lane, oneCase, row, toEstablishedAt),
+    isTold: !keepsNames || saysName(row.kept) || isListTold,
+  });
   const isOwn = ({ owner }: Pick<Row, "owner">) => owner === "the new connection";
   // Of the new connection, there is one row at most.
   const rows = oneCase.connections.filter((row, i, all) => !isOwn(row) || i === all.findIndex(isOwn)).map(add);
@@ -138,21 +173,32 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
   while (crowd && newOnes().length < tooMany + crowd.beyond) rows.push(add(crowd.row));
   if (crowd) rows.push(add({ ...crowd.row, owner: "another" }));
 
-  const unasked = exempt.includes(name) || (isName(name) ? undefined : identity === "username");
+  const unasked = exempt.includes(name) || !checksLogins || (isName(name) ? undefined : identity === "username");
   const isTooOften = unasked === undefined && newOnes().length >= tooMany;
-  const isUnsure = rows.some(({ owner, row }) => owner.endsWith("unnamed") && isLive(row) && mayBeAnybodys(row));
+  const unnamed = rows.filter(({ owner, row }) => owner.endsWith("unnamed") && isLive(row));
+  const isUnsure = !keepsNames && unnamed.some(({ row }) => mayBeAnybodys(row));
   const isNewerThanOwn = (row: Connection) =>
     own !== undefined && secondOf(own) >= 0 && row !== own && isNewer(row, own);
   const ofUser = rows.filter(({ owner, row }) => isOfUser(owner) && isLive(row)).map(({ row }) => row);
-  const isDevices = ({ commonName }: Connection) => isName(device) && commonName === device;
+  const ownDevice = identity === "username" ? device : name;
+  const isDevices = ({ commonName }: Connection) => isName(ownDevice) && commonName === ownDevice;
+  const dueOf = (isFirstToGo: (row: Connection) => boolean) => excessOf(limit, ofUser, isNewerThanOwn, isFirstToGo);
   const due = unasked !== undefined || isUnsure || isTooOften ? [] : dueOf(isDevices);
   count(tally, `login: ${weatherWord(oneCase, due)}`);
-  if (unasked !== undefined) count(tally, exempt.includes(name) ? "login: an exempt user" : "login: without a name");
+  if (exempt.includes(name)) count(tally, "login: an exempt user");
+  else if (!checksLogins) count(tally, "login: noted");
+  else if (unasked !== undefined) count(tally, "login: without a name");
   else if (isUnsure) count(tally, "login: a row may be anybody's");
   else if (isTooOften) count(tally, "login: too many new ones");
   else if (newOnes().length === tooMany - 1) count(tally, "login: almost too many new ones");
   if (due.some((row) => !dueOf(() => false).includes(row))) count(tally, "login: the device makes a difference");
   if (rows.some(({ row }) => isNewerThanOwn(row))) count(tally, "login: a newer connection is listed");
+  if (keepsNames && unasked === undefined) {
+    if (unnamed.length > 0) count(tally, "login: connections without a name are passed by");
+    if (due.some((row) => row.postureComplianceStatuses && ![row.username, row.commonName].includes(name))) {
+      count(tally, "login: a kept name makes a difference");
+    }
+  }
   const [username, commonName] = identity === "username" ? [name, device] : ["somebody", name];
   const event = connectEvent({ username, "common-name": commonName, "endpoint-id": ec2.endpointId });
   const measured = await lambda.invoke(event, { remaining });
@@ -167,6 +213,8 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
     played,
     limit,
     rows,
+    toKeep: keepsNames && isName(name) ? [keptAs(name, identity)] : [],
+    unnamed: keepsNames ? unnamed.length : undefined,
     ended,
     // A request of the last case may come late.
     calls: ec2.requests.filter(({ params }) => params.get("ClientVpnEndpointId") === ec2.endpointId).length,
@@ -180,18 +228,6 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
     isOwnTold: !hasInLookUp(oneCase, "without connectionId", "without connectionEstablishedTime"),
   };
 
-  /** One after the other: what is newer than the new one stays, the device's go first, and of those the oldest. */
-  function dueOf(isFirstToGo: (row: Connection) => boolean): Connection[] {
-    const left = new Set(ofUser);
-    while (left.size >= limit) {
-      const older = [...left].filter((row) => !isNewerThanOwn(row));
-      const next = oldestOf(older.filter(isFirstToGo)) ?? oldestOf(older);
-      if (next === undefined) break;
-      left.delete(next);
-    }
-    return ofUser.filter((row) => !left.has(row));
-  }
-
   /** Without a name: EC2 has a filter for user names alone, and a name with a wildcard may be many users'. */
   function mayBeAnybodys({ filterUsername }: Connection): boolean {
     if (identity === "common-name") return true;
@@ -200,12 +236,25 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
   }
 }
 
+/** Whose a connection is where names are kept: as its statuses say, else as EC2 lists it, and else nobody's. */
+function ownerByKept({ owner, kept }: Row): Row["owner"] {
+  if (owner === "the new connection") return owner;
+  const [whose] = owner.split(", ");
+  const isNamed = saysName(kept) || (kept !== "two names" && whose === owner);
+  if (!isNamed) return "another, unnamed";
+  return whose === "the user" ? whose : "another";
+}
+
 function isOfUser(owner: Row["owner"]): boolean {
   return owner.startsWith("the user");
 }
 
-function addConnection({ ec2, identity }: Lane, oneCase: LoginCase, row: Row, timeOf: (time: Time) => Date | string) {
+function addConnection(lane: Lane, oneCase: LoginCase, row: Row, timeOf: (time: Time) => Date | string) {
+  const { ec2, identity, keepsNames } = lane;
   const { owner, other, blank, device, status, time } = row;
+  // The row of the new connection has the answer's statuses, or none yet.
+  const kept = owner === "the new connection" && row.kept === "two names" ? "nothing" : row.kept;
+  const isMisspelled = keepsNames && saysName(kept) && row.isMisspelled;
   const connectionId = owner === "the new connection" ? CONNECTION_ID : `cvpn-connection-${nextId()}`;
   if (!owner.startsWith("another")) return addNamed(oneCase.name);
   // A stranger whose name is the user's but for backslashes cannot be told from the user where EC2 names neither.
@@ -214,10 +263,13 @@ function addConnection({ ec2, identity }: Lane, oneCase: LoginCase, row: Row, ti
   return addNamed(other === oneCase.name || (!named && bare(other) === bare(oneCase.name)) ? "somebody else" : other);
 
   function addNamed(name: string): Connection {
-    const shownName = owner.endsWith("unnamed") ? blank : name;
+    const spelling = isMisspelled ? (name === oneCase.name ? other : oneCase.name) : name;
+    const shownName = owner.endsWith("unnamed") ? blank : spelling;
+    const postureComplianceStatuses = isName(name) ? statusesOf(kept, name, identity) : undefined;
     const byName = { username: shownName, filterUsername: name, commonName: device };
     const byCertificate = { username: "somebody", commonName: shownName };
     const names = identity === "username" ? byName : byCertificate;
-    return ec2.addConnection({ connectionId, ...names, status, establishedAt: timeOf(time) });
+    const establishedAt = timeOf(time);
+    return ec2.addConnection({ connectionId, ...names, status, establishedAt, postureComplianceStatuses });
   }
 }

@@ -26,6 +26,9 @@ describe("a login and a sweep beside each other in one process, whatever EC2 doe
       "login: a row may be anybody's",
       "login: an exempt user",
       "login: without a name",
+      "login: noted",
+      "login: connections without a name are passed by",
+      "login: a kept name makes a difference",
       "login: too many new ones",
       "login: almost too many new ones",
       "login: the device makes a difference",
@@ -35,6 +38,8 @@ describe("a login and a sweep beside each other in one process, whatever EC2 doe
       "sweep: a connection has no name",
       "sweep: an exempt user has many",
       "sweep: more to end than at once",
+      "sweep: a name is kept that EC2 does not list",
+      "sweep: two names are kept",
     ],
     8,
   );

@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import type { SweepResult } from "../../../src/handler.ts";
 import type { Connection } from "../../ec2/connection.ts";
 import { checkSweepLog } from "../../helpers/answers.ts";
+import { loggedAs } from "../../helpers/kept.ts";
 import { type InvocationError, measuredUntil } from "../../helpers/lambda.ts";
-import { aSweepCase, hasInLookUp, isName, type SweepCase, timesBeforeNow } from "./cases.ts";
+import { aSweepCase, hasInLookUp, isName, type SweepCase, saysName, statusesOf, timesBeforeNow } from "./cases.ts";
 import { count, type Lane, type Property, type Rules, type Tally } from "./lanes.ts";
 import {
   checkDone,
@@ -14,6 +15,7 @@ import {
   checkPages,
   checkTime,
   endedOf,
+  excessOf,
   isLive,
   isNewer,
   nextId,
@@ -22,7 +24,6 @@ import {
   secondOf,
   type Timed,
   weatherWord,
-  withNewer,
 } from "./weather.ts";
 
 export interface SeenSweep extends Timed {
@@ -45,7 +46,7 @@ export interface SeenSweep extends Timed {
   shown: Set<Connection>;
   /** Whether it returned, and nothing kept it from reading the whole list. */
   isComplete: boolean;
-  /** Whether EC2 says that they are all of one device. */
+  /** Whether EC2 says of which devices they all are. */
   areDevicesTold: boolean;
 }
 
@@ -129,32 +130,42 @@ const RULES: Rules<SeenSweep> = {
 export const SWEEPS: Property<SweepCase, SeenSweep> = { cases: aSweepCase, see, rules: RULES };
 
 async function see(
-  { swept: ec2, lambda, limit, identity, exempt }: Lane,
+  { swept: ec2, lambda, limit, identity, exempt, keepsNames }: Lane,
   oneCase: SweepCase,
   tally: Tally,
 ): Promise<SeenSweep> {
   const played = prepare(ec2, oneCase, tally);
   const { remaining, connections, faults, isFair } = oneCase;
   const toEstablishedAt = timesBeforeNow();
-  for (const { name, status, time } of connections) {
+  const nameByRow = new Map<Connection, string | undefined>();
+  for (const { name, keptName, kept, status, time } of connections) {
     const names = identity === "username" ? { username: name } : { commonName: name };
     const establishedAt = toEstablishedAt(time);
     const connectionId = `cvpn-connection-${nextId()}`;
-    ec2.addConnection({ connectionId, filterUsername: "x", commonName: "x", ...names, status, establishedAt });
+    const postureComplianceStatuses = statusesOf(kept, keptName, identity);
+    const fields = { ...names, status, establishedAt, postureComplianceStatuses };
+    const row = ec2.addConnection({ connectionId, filterUsername: "x", commonName: "x", ...fields });
+    const isKept = keepsNames && saysName(kept);
+    const isContradicted = keepsNames && kept === "two names";
+    if (isKept) nameByRow.set(row, loggedAs(keptName, identity));
+    else if (isName(name) && !isContradicted) nameByRow.set(row, name);
+    if (isKept && keptName !== name) count(tally, "sweep: a name is kept that EC2 does not list");
+    if (isContradicted) count(tally, "sweep: two names are kept");
   }
-  const nameOf = ({ username, commonName }: Connection) =>
-    [identity === "username" ? username : commonName].find(isName);
+  const nameOf = (row: Connection) => nameByRow.get(row);
   const isExempt = (row: Connection) => exempt.includes(nameOf(row) ?? "");
   const listed = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
   const active = listed.filter((row) => !isExempt(row));
   const certain = active.filter((row) => isLive(row) && nameOf(row) && secondOf(row) >= 0);
+  // As the login of the newest would.
   const excessIn = (among: Connection[]) =>
-    among.filter((row) =>
-      withNewer(
-        limit,
-        among.filter((other) => nameOf(other) === nameOf(row)),
-      ).includes(row),
-    );
+    [...new Set(among.map(nameOf))].flatMap((name) => {
+      const ofUser = among.filter((row) => nameOf(row) === name);
+      const own = ofUser.find((row) => !ofUser.some((other) => isNewer(other, row)));
+      const others = ofUser.filter((row) => row !== own);
+      const isDevices = ({ commonName }: Connection) => isName(commonName) && commonName === own?.commonName;
+      return excessOf(limit, others, () => false, isDevices);
+    });
   count(tally, `sweep: ${weatherWord(oneCase, excessIn(certain))}`);
   if (active.some((row) => !nameOf(row))) count(tally, "sweep: a connection has no name");
   if (excessIn(listed.filter(isExempt)).length > 0) count(tally, "sweep: an exempt user has many");
@@ -180,6 +191,10 @@ async function see(
     asked: [...askedFor].flatMap((id) => ec2.connections.filter(({ connectionId }) => connectionId === id)),
     shown: ec2.shown,
     isComplete: result !== undefined && faults.DescribeClientVpnConnections.length === 0,
-    areDevicesTold: identity === "common-name" || !hasInLookUp(oneCase, "without commonName"),
+    // Where names are kept, common names may differ among a user's connections; else a part of the list says enough.
+    areDevicesTold:
+      identity === "common-name"
+        ? !keepsNames || faults.DescribeClientVpnConnections.length === 0
+        : !hasInLookUp(oneCase, "without commonName"),
   };
 }

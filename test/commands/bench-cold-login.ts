@@ -10,6 +10,7 @@ import * as esbuild from "esbuild";
 import { HANDLER, zip } from "../../build.mjs";
 import { LoopbackEc2 } from "../ec2/server.ts";
 import { connectEvent } from "../helpers/events.ts";
+import { keptAs } from "../helpers/kept.ts";
 import { DIST, Lambda } from "../helpers/lambda.ts";
 import { measureBeside, printBeside } from "./bench-beside.ts";
 import { count, median, note, progress, ratio, table } from "./report.ts";
@@ -19,6 +20,9 @@ const CONNECTS = 41;
 const WARM_UP = 20;
 const OTHERS = [10, 20_000, 126_000];
 const OLDER = [0, 1, 5];
+/** With KEEP_NAMES, where each login reads all connections. */
+const OTHERS_KEPT = [10, 3_000];
+const KEEP_NAMES = { KEEP_NAMES: "true" };
 
 const BOTO3 = `
 import json, resource, sys, time
@@ -71,16 +75,18 @@ interface Figures {
 interface Contestant {
   what: string;
   command: string[];
+  settings?: Record<string, string>;
   /** Sizes in bytes, where it is one file. */
   bytes?: number;
   zipBytes?: number;
 }
 
-interface ColdLogin extends Omit<Contestant, "command"> {
+interface ColdLogin extends Omit<Contestant, "command" | "settings"> {
   medians: Figures;
 }
 
 interface Connect {
+  areNamesKept: boolean;
   older: number;
   others: number;
   calls: number;
@@ -101,11 +107,12 @@ async function measureColdLogins(folder: string): Promise<ColdLogin[]> {
     { what: "a  bare node:https and node:crypto", command: onNode(floor) },
     { what: "b  dist/index.cjs", command: onNode(`${DIST}index.cjs`), ...sizes(`${DIST}index.cjs`) },
     { what: "c  the same, a first login after a sweep", command: [...onNode(`${DIST}index.cjs`), "after a sweep"] },
-    { what: "d  b with esbuild's defaults", command: onNode(defaults), ...sizes(defaults) },
-    { what: "e  dist/paste.mjs, on the SDK as installed", command: onNode(`${DIST}paste.mjs`) },
+    { what: "d  the same as b, with KEEP_NAMES", command: onNode(`${DIST}index.cjs`), settings: KEEP_NAMES },
+    { what: "e  b with esbuild's defaults", command: onNode(defaults), ...sizes(defaults) },
+    { what: "f  dist/paste.mjs, on the SDK as installed", command: onNode(`${DIST}paste.mjs`) },
   ];
-  if (hasBoto3()) contestants.push({ what: "f  Python with boto3", command: ["python3", "-c", BOTO3] });
-  else note("f  Python with boto3 is skipped: python3 has no boto3 here.");
+  if (hasBoto3()) contestants.push({ what: "g  Python with boto3", command: ["python3", "-c", BOTO3] });
+  else note("g  Python with boto3 is skipped: python3 has no boto3 here.");
 
   const ec2 = await new LoopbackEc2({ key, cert: readFileSync(certificate, "utf8") }).start();
   try {
@@ -123,14 +130,17 @@ async function measureColdLogins(folder: string): Promise<ColdLogin[]> {
     const event = JSON.stringify(connectEvent());
     const runs = contestants.map((): Figures[] => []);
     for (let round = 1; round <= ROUNDS; round++) {
-      for (const [i, { what, command }] of contestants.entries()) {
+      for (const [i, { what, command, settings }] of contestants.entries()) {
         progress("cold logins", `, round ${round} of ${ROUNDS}: ${what}`);
         const [program = "", ...args] = command;
-        const { stdout } = await promisify(execFile)(program, [...args, event], { env });
+        const { stdout } = await promisify(execFile)(program, [...args, event], { env: { ...env, ...settings } });
         runs[i]?.push(JSON.parse(stdout.trim().split("\n").at(-1) ?? ""));
       }
     }
-    return contestants.map(({ command: _, ...rest }, i) => ({ ...rest, medians: mediansOf(runs[i] ?? []) }));
+    return contestants.map(({ command: _, settings: __, ...rest }, i) => ({
+      ...rest,
+      medians: mediansOf(runs[i] ?? []),
+    }));
   } finally {
     await ec2.close();
   }
@@ -170,22 +180,32 @@ function hasBoto3(): boolean {
 
 /** Connects users with older sessions of their own among those of others, in turn, to processes that are warm. */
 async function measureConnects(): Promise<Connect[]> {
-  const cases: { others: number; ec2: LoopbackEc2; lambda: Lambda; older: number; ms: number[]; calls: number[] }[] =
-    [];
+  const cases: (Pick<Connect, "areNamesKept" | "others" | "older"> & {
+    ec2: LoopbackEc2;
+    lambda: Lambda;
+    ms: number[];
+    calls: number[];
+  })[] = [];
+  const add = (ec2: LoopbackEc2, username: string, isKept: boolean) =>
+    ec2.addConnection({ username, postureComplianceStatuses: isKept ? [keptAs(username)] : undefined });
   try {
-    for (const others of OTHERS) {
+    const lots = [
+      ...OTHERS.map((others) => ({ others, areNamesKept: false })),
+      ...OTHERS_KEPT.map((others) => ({ others, areNamesKept: true })),
+    ];
+    for (const { others, areNamesKept } of lots) {
       progress(`preparing ${count(others)} other connections`);
       const ec2 = await new LoopbackEc2().start();
-      for (let i = 0; i < others; i++) ec2.addConnection({ username: `other-${i}` });
-      const lambda = await Lambda.start(`${DIST}index.cjs`, ec2.env);
-      for (const older of OLDER) cases.push({ others, ec2, lambda, older, ms: [], calls: [] });
+      for (let i = 0; i < others; i++) add(ec2, `other-${i}`, areNamesKept);
+      const lambda = await Lambda.start(`${DIST}index.cjs`, { ...ec2.env, ...(areNamesKept && KEEP_NAMES) });
+      for (const older of OLDER) cases.push({ areNamesKept, others, ec2, lambda, older, ms: [], calls: [] });
     }
     for (let round = 1 - WARM_UP; round <= CONNECTS; round++) {
       if (round < 1) progress("warming up");
       else progress("connecting", `, round ${round} of ${CONNECTS}`);
-      for (const { ec2, lambda, older, ms, calls } of cases) {
+      for (const { areNamesKept, ec2, lambda, older, ms, calls } of cases) {
         const username = `user with ${older}, round ${round}`;
-        for (let i = 0; i < older; i++) ec2.addConnection({ username });
+        for (let i = 0; i < older; i++) add(ec2, username, areNamesKept);
         const callsBefore = ec2.requests.length;
         const { response, durationMs } = await lambda.invoke(connectEvent({ username }));
         if (!response.allow) throw new Error("a connect was denied");
@@ -198,7 +218,13 @@ async function measureConnects(): Promise<Connect[]> {
     for (const lambda of new Set(cases.map((one) => one.lambda))) await lambda.stop();
     for (const ec2 of new Set(cases.map((one) => one.ec2))) await ec2.close();
   }
-  return cases.map(({ older, others, ms, calls }) => ({ older, others, calls: median(calls), ms: median(ms) }));
+  return cases.map(({ areNamesKept, older, others, ms, calls }) => ({
+    areNamesKept,
+    older,
+    others,
+    calls: median(calls),
+    ms: median(ms),
+  }));
 }
 
 function printTables(logins: ColdLogin[], connects: Connect[]): void {
@@ -241,12 +267,20 @@ function printTables(logins: ColdLogin[], connects: Connect[]): void {
   );
   console.log(`\nA login in a warm process, EC2 on loopback: medians of ${CONNECTS}\n`);
   table(
-    ["older sessions", "others' sessions", "EC2 calls", "handler ms", `/ ${count(OTHERS[0] ?? 0)} others`],
+    [
+      "older sessions",
+      "others' sessions",
+      "KEEP_NAMES",
+      "EC2 calls",
+      "handler ms",
+      `/ ${count(OTHERS[0] ?? 0)} others`,
+    ],
     OLDER.flatMap((older) => {
       const same = connects.filter((connect) => connect.older === older);
-      return same.map(({ others, calls, ms }) => [
+      return same.map(({ areNamesKept, others, calls, ms }) => [
         String(older),
         count(others),
+        areNamesKept ? "true" : "",
         String(calls),
         ms.toFixed(1),
         ratio(ms, same[0]?.ms),

@@ -125,6 +125,12 @@ describe("a name", () => {
     },
   );
 
+  test("that is none is let in also where letter case is ignored, and its row denies nobody", async () => {
+    const settings = { ...KEEP, IGNORE_USERNAME_CASE: "true" };
+    expect((await logInWith(settings, { username: "" })).entry.reason).toBe("no username to compare");
+    expect((await logInWith(settings)).entry).toMatchObject({ reason: AMONG_NAMED, unnamed: 1 });
+  });
+
   test.each(["n/a", "na", "--"])("that is a person's is kept: %j", async (username) => {
     expect(await statusesOf(username)).toStrictEqual([keptAs(username)]);
   });
@@ -310,7 +316,7 @@ describe("with IGNORE_USERNAME_CASE", () => {
     ["A".repeat(255), "a".repeat(255)],
     // Of these, one fits and the other does not: its lower case is longer, or shorter.
     ["İ".repeat(37), "i̇".repeat(37)],
-    [`${"K".repeat(25)}a`, `${"k".repeat(25)}A`],
+    ["\u212a".repeat(26), "k".repeat(26)], // the sign for kelvin
     [`${SHA256_PREFIX}A`, `${SHA256_PREFIX}a`],
     ["VPN-Session-Handler.username-sha256.a", `${SHA256_PREFIX}A`],
   ])("%s and %s are one user, in either order", async (one, other) => {

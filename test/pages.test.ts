@@ -12,16 +12,20 @@ import { connectEvent } from "./helpers/events.ts";
 import { usePreview } from "./helpers/preview.ts";
 import { expectEachSetting } from "./helpers/settings.ts";
 
-// What the three pages show and name is what there is.
+// What the four pages show and name is what there is.
 
 const ec2 = useEc2();
 const { lambdaWith } = useSettings(ec2);
 const preview = usePreview(() => ec2.env);
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const PAGES = ["README.md", "src/README.md", "test/README.md"];
+const PAGES = ["README.md", "src/RUNBOOK.md", "src/README.md", "test/README.md"];
 const pages = PAGES.map((name) => readFileSync(join(ROOT, name), "utf8"));
-const [readme = "", reference = "", workshop = ""] = pages;
+const [readme = "", runbook = "", reference = "", workshop = ""] = pages;
 const template = readTemplate(STACK);
+const resourcesOf = (type: string) => Object.entries(template.Resources).filter(([, { Type }]) => Type === type);
+const savedQueries = resourcesOf("AWS::Logs::QueryDefinition").map(([, { Properties }]) =>
+  JSON.stringify(Properties.Name).replace(/^.*\/|( \(.*)?"?[}\]]*$/g, ""),
+);
 
 /** Returns a page's fenced blocks of a language. */
 function blocksOf(page: string, language: string): string[] {
@@ -29,6 +33,26 @@ function blocksOf(page: string, language: string): string[] {
     ([, text = ""]) => text,
   );
 }
+
+/** Returns what stands under a heading, with what stands under its own. */
+function sectionOf(page: string, heading: string): string {
+  const [, rest = ""] = page.split(`\n## ${heading}\n`);
+  return rest.split("\n## ")[0] ?? "";
+}
+
+const headingsOf = (page: string) =>
+  [...page.replace(/^```[\s\S]*?^```/gm, "").matchAll(/^#+ (.+)$/gm)].map(([, text = ""]) => text);
+
+test.each([
+  ["README.md", 2_700, 330],
+  ["src/RUNBOOK.md", 3_800, 370],
+  ["src/README.md", 4_900, 460],
+  ["test/README.md", 2_300, 230],
+])("%s has at most %i words and %i lines", (name, words, lines) => {
+  const page = pages[PAGES.indexOf(name)] ?? "";
+  expect(page.trim().split(/\s+/).length).toBeLessThanOrEqual(words);
+  expect(page.split("\n").length).toBeLessThanOrEqual(lines);
+});
 
 test("npm start shows what the workshop says it shows, whatever settings the environment has", () => {
   const settings = { DRY_RUN: "true", MAX_CONNECTIONS_PER_USER: "none", IDENTITY: "common-name" };
@@ -64,11 +88,32 @@ test("the reference has each setting of the handler, with its parameter and its 
 });
 
 test("the policy to paste allows what the stack's role allows on the endpoint", () => {
-  const policy = blocksOf(reference, "json").find((block) => block.includes("Statement")) ?? "";
+  const policy = blocksOf(reference, "json").find((block) => block.includes("TerminateClientVpn")) ?? "";
   const [{ PolicyDocument }] = Object(template.Resources.HandlerRole?.Properties.Policies);
   expect(JSON.parse(policy).Statement).toStrictEqual([
     { ...PolicyDocument.Statement[0], Resource: "arn:aws:ec2:REGION:ACCOUNT:client-vpn-endpoint/ENDPOINT_ID" },
   ]);
+});
+
+test("the rights in the reference allow each command of the README and of the stack's outputs", () => {
+  const policy = blocksOf(reference, "json").find((block) => block.includes("CreateRole")) ?? "";
+  const actions = JSON.parse(policy).Statement.flatMap(({ Action }: { Action: string | string[] }) => Action);
+  const isAllowed = (action: string) =>
+    actions.some((one: string) => one === action || (one.endsWith(":*") && action.startsWith(one.slice(0, -1))));
+  const commands = blocksOf(readme, "sh").join("\n") + JSON.stringify(template.Outputs);
+  const called = [...commands.matchAll(/\baws (cloudformation|cloudwatch|ec2|lambda|sns) ([a-z-]+)/g)];
+  expect(called.length).toBeGreaterThan(10);
+  for (const [, service, command = ""] of called) {
+    const name = command.replace(/(?:^|-)([a-z])/g, (_, letter) => letter.toUpperCase());
+    expect(isAllowed(`${service}:${name}`), `${service}:${name}`).toBe(true);
+  }
+});
+
+test("the example of a kept name is what a login with that name gets", async () => {
+  const [, username = "", status] = /^\| `(.*)` \| `(vpn-session-handler\.username\..+)` \|$/m.exec(reference) ?? [];
+  const lambda = await lambdaWith({ KEEP_NAMES: "true" });
+  const { response } = await lambda.invoke(connectEvent({ username }));
+  expect(Object(response)["posture-compliance-statuses"]).toStrictEqual([status]);
 });
 
 test.each(["username", "common-name"])(
@@ -82,7 +127,7 @@ test.each(["username", "common-name"])(
     const { response, log } = await lambda.invoke(event);
     expect(response).toStrictEqual(ALLOWED);
     expect(callsTo(ec2)).toStrictEqual(["Describe"]);
-    const [, reason = ""] = /The log entry has to have\s+`"reason": "([^"]*)"`/.exec(readme) ?? [];
+    const [, reason = ""] = /The\s+log\s+entry\s+has to have\s+`"reason": "([^"]*)"`/.exec(readme) ?? [];
     expect(JSON.parse(String(log[0]?.message[0]))).toMatchObject({ reason, errors: [] });
     expect(older.status).toBe("active");
   },
@@ -100,6 +145,8 @@ test("the log entries have the fields that the reference names", async () => {
   const entriesOf = ({ log }: { log: { message: unknown[] }[] }) =>
     log.map(({ message }) => JSON.parse(String(message[0])));
   const login = Object.keys(entriesOf(await lambda.invoke(connectEvent()))[0]);
+  const keeping = await lambdaWith({ KEEP_NAMES: "true", DRY_RUN: "true" });
+  const inDryRun = Object.keys(entriesOf(await keeping.invoke(connectEvent()))[0]);
   for (const establishedAt of [new Date(1_700_000_000_000), new Date()]) ec2.addConnection({ establishedAt });
   const [sweep, user] = entriesOf(await lambda.sweep({ sweep: ENDPOINT_ID })).map(Object.keys);
   const inErrors = ["code", "message", "connectionId"];
@@ -108,6 +155,10 @@ test("the log entries have the fields that the reference names", async () => {
   );
   expect(sweep).toStrictEqual(expect.arrayContaining(named("A sweep's entry has")));
   expect(user).toStrictEqual(expect.arrayContaining(named("has an entry too")));
+  expect(inDryRun).toStrictEqual(expect.arrayContaining([...named("With `KEEP_NAMES`, a checked").slice(1), "dryRun"]));
+  const filtered = [...runbook.matchAll(/\$\.message\.(\w+)/g)].map(([, field]) => field);
+  expect(filtered.length).toBeGreaterThan(3);
+  expect(login).toStrictEqual(expect.arrayContaining(filtered));
 });
 
 test("the reference has each reason that the handler gives, and no other", () => {
@@ -118,11 +169,62 @@ test("the reference has each reason that the handler gives, and no other", () =>
   for (const reason of [...reasons, "an unexpected error", "no username to compare"]) {
     expect(reference).toContain(`| \`${reason}\` |`);
   }
+  const [, letIn] = /const reason = "(let in [^"]+)"/.exec(source) ?? [];
+  expect(reference).toContain(`\`${letIn}\``);
+  expect(runbook).toContain(`\`${letIn}\``);
+});
+
+test("the runbook has each error code of the handler's own, and the reasons that need a person", () => {
+  const source = readFileSync(HANDLER, "utf8");
+  const codes = [...source.matchAll(/(?:errorNamed|cannotCheck)\("(\w+)"/g)].map(([, code]) => code);
+  expect(codes.length).toBeGreaterThan(4);
+  for (const code of codes.filter((one) => one !== "IncompleteSweep"))
+    expect(runbook).toMatch(new RegExp(`^\\| .*\`${code}\``, "m"));
+  for (const reason of ["too many new connections", "wrong setting: ", "invalid request: "]) {
+    expect(source).toContain(reason);
+    expect(runbook).toMatch(new RegExp(`^\\| \`${reason}`, "m"));
+  }
+  const inRule = JSON.stringify(template.Resources.TakeoverRule?.Properties.RuleBody);
+  const inFilters = [...runbook.matchAll(/\$\.message\.reason = "([^"]+)"/g)].map(([, reason]) => reason);
+  expect(inFilters.length).toBeGreaterThan(0);
+  for (const reason of inFilters) expect(inRule).toContain(reason);
+});
+
+test("the runbook has a line for each alarm of the stack, and each heading that an alarm's text names", () => {
+  const alarms = resourcesOf("AWS::CloudWatch::Alarm");
+  const rows = [...sectionOf(runbook, "An alarm came").matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
+  expect(rows.toSorted()).toStrictEqual(alarms.map(([name]) => name).toSorted());
+  expect(readme).toContain(`${["ten", "eleven", "twelve"][alarms.length - 10]} alarms`);
+  for (const [name, { Properties }] of alarms) {
+    const text = JSON.stringify(Properties.AlarmDescription).replaceAll('\\"', '"');
+    const named = [...text.matchAll(/((?:"[^"]+"(?: or )?)+) in src\/RUNBOOK\.md/g)].flatMap(([, headings = ""]) =>
+      [...headings.matchAll(/"([^"]+)"/g)].map(([, heading]) => heading),
+    );
+    expect(named, name).toHaveLength(text.split("RUNBOOK").length - 1 || 0);
+    expect(headingsOf(runbook), name).toStrictEqual(expect.arrayContaining(named));
+  }
+});
+
+test("both pages print the lever whole", () => {
+  const lever = sectionOf(readme, "Everybody is locked out");
+  expect(lever).toContain("--handler index.letIn");
+  expect(sectionOf(runbook, "Everybody is locked out").startsWith(lever.trimEnd())).toBe(true);
+});
+
+test("the saved queries are named as they are in the stack, and each is named", () => {
+  const named = [
+    ...`${runbook}${reference}`
+      .replace(/^ *```[\s\S]*?^ *```|`[^`\n]*`/gm, "")
+      .matchAll(/(?<!\*)\*([^*\n]+(?:\n[^*\n]+)?)\*(?!\*)/g),
+  ]
+    .map(([, name = ""]) => name.replace("\n", " "))
+    .filter((name) => name.split(" ").length > 2);
+  expect([...new Set(named)].toSorted()).toStrictEqual(savedQueries.toSorted());
 });
 
 test("every link of the pages leads to a file or to a heading", () => {
   const anchorsOf = (page: string) =>
-    [...page.replace(/^```[\s\S]*?^```/gm, "").matchAll(/^#+ (.+)$/gm)].map(([, text = ""]) =>
+    headingsOf(page).map((text) =>
       text
         .toLowerCase()
         .replace(/[^\w -]/g, "")
@@ -133,14 +235,16 @@ test("every link of the pages leads to a file or to a heading", () => {
     const links = [...page.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = ""]) => link);
     expect(links.length).toBeGreaterThan(1);
     for (const link of links) {
+      if (link.startsWith("https://github.com/aws-samples/")) continue;
       const [path = "", anchor] = link.split("#");
-      if (path.includes("/releases/")) {
-        expect(link).toMatch(/^\.\.\/\.\.\/releases\/latest\/download\/[\w.]+$/);
-        expect(i).toBe(0); // From a folder, it would be one level more.
+      const target = path === "" ? String(PAGES[i]) : normalize(join(dirname(String(PAGES[i])), path));
+      // Of the repository's page, which is two levels above its files there.
+      if (target === "../../releases" || target === "../../issues/new/choose") continue;
+      if (target.includes("releases")) {
+        expect(target).toMatch(/^\.\.\/\.\.\/releases\/latest\/download\/[\w.]+$/);
         expect(release).toMatch(new RegExp(` ${path.split("/").at(-1)}\\b`));
         continue;
       }
-      const target = path === "" ? String(PAGES[i]) : normalize(join(dirname(String(PAGES[i])), path));
       expect(existsSync(join(ROOT, target)), link).toBe(true);
       if (anchor) expect(anchorsOf(readFileSync(join(ROOT, target), "utf8")), link).toContain(anchor);
     }
@@ -149,27 +253,29 @@ test("every link of the pages leads to a file or to a heading", () => {
 
 test("the parameters, outputs, scripts and queries that the pages name are there", () => {
   const all = pages.join("\n");
-  const named = [...all.matchAll(/(?<!--client-connect-options )\b([A-Z][A-Za-z]+)=\w/g)].map(([, name = ""]) => name);
+  const ofTheCli = /^(Enabled|ParameterKey|ParameterValue|UsePreviousValue|AttributeKey)$/;
+  const named = [...all.matchAll(/\b([A-Z][A-Za-z]+)=\w/g)]
+    .map(([, name = ""]) => name)
+    .filter((name) => !ofTheCli.test(name));
   expect(named).toContain("DryRun");
   expect(Object.keys(template.Parameters)).toStrictEqual(
     expect.arrayContaining(named.filter((name) => /[a-z]/.test(name))),
   );
   for (const name of Object.keys(template.Parameters)) expect(all).toContain(name);
-  for (const output of ["TurnOn", "TurnOff", "LetEverybodyIn", "TestAlarm", "WatchLog", "Version"]) {
+  for (const output of ["TurnOn", "TurnOff", "LetEverybodyIn", "HandlerArn", "TestAlarm", "WatchLog", "Version"]) {
     expect(all).toContain(`\`${output}\``);
     expect(template.Outputs).toHaveProperty(output);
   }
   const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const run = [...all.matchAll(/npm run (?:--silent )?(\w+)/g)].map(([, script]) => script);
   expect(Object.keys(scripts)).toStrictEqual(expect.arrayContaining(run));
-  const names = Object.values(template.Resources).map(({ Properties }) => JSON.stringify(Properties.Name ?? ""));
-  expect(names.join()).toContain("/Users whose connections push each other out");
-  expect(readme).toContain("*Users whose connections push each other out*");
 });
 
-test("the README's sum of the costs has each alarm, metric and rule of the stack at AWS's price, and adds up", () => {
-  const count = (type: string) => Object.values(template.Resources).filter(({ Type }) => Type === type).length;
-  const rows = [...readme.matchAll(/^\| (.+) \| (?:\*\*)?(\d+\.\d\d)(?:\*\*)? \| (?:\*\*)?(\d+\.\d\d)(?:\*\*)? \|$/gm)];
+test("the sum of the costs has each alarm, metric and rule of the stack at AWS's price, and adds up", () => {
+  const count = (type: string) => resourcesOf(type).length;
+  const rows = [
+    ...reference.matchAll(/^\| (.+) \| (?:\*\*)?(\d+\.\d\d)(?:\*\*)? \| (?:\*\*)?(\d+\.\d\d)(?:\*\*)? \|$/gm),
+  ];
   const costs = new Map(rows.map(([, what = "", small, large]) => [what, [Number(small), Number(large)]]));
   const both = (dollars: number) => [dollars, dollars].map((one) => Number(one.toFixed(2)));
   const alarms = count("AWS::CloudWatch::Alarm");
@@ -185,4 +291,6 @@ test("the README's sum of the costs has each alarm, metric and rule of the stack
     expect(costs.get("**in all**")?.[column]).toBeCloseTo(sum(parts));
     expect(costs.get(String(sums[1]))?.[column]).toBeCloseTo(sum(parts.filter(([what]) => !isOptional(what))));
   }
+  const [all, few] = sums.map((what) => costs.get(what)?.[0]);
+  expect(readme).toContain(`costs ${all} USD a month for 300 users, or ${few} without`);
 });

@@ -73,7 +73,7 @@ test("the preview shows what the README says it shows", async () => {
   expect(blocksOf(readme, "text")[0]).toBe(stdout);
 });
 
-test("the reference has each setting of the handler, with its parameter and its default", () => {
+test("the reference has each setting of the handler and each parameter of the stack, with its default", () => {
   const rows = [...reference.matchAll(/^\| `([A-Z_]+)` \| `(\w+)` \|[^|]*\| ([^|]*) \|/gm)];
   expectEachSetting(
     rows.map(([, name = ""]) => name),
@@ -83,6 +83,11 @@ test("the reference has each setting of the handler, with its parameter and its 
     const inStack = `\`${template.Parameters[parameter]?.Default}\``;
     expect(byDefault, name).toBe(name === "DRY_RUN" ? `\`false\`, in the stack ${inStack}` : inStack);
   }
+  const others = [...reference.matchAll(/^\| `([A-Z][a-z]\w+)` \|[^|]*\| `(.*?)` \|/gm)];
+  for (const [, name = "", byDefault] of others)
+    expect(byDefault, name).toBe(String(template.Parameters[name]?.Default));
+  const parameters = [...rows.map(([, , name]) => name), ...others.map(([, name]) => name), "EndpointId"];
+  expect(parameters.toSorted()).toStrictEqual(Object.keys(template.Parameters).toSorted());
   const { Variables } = Object(template.Resources.Handler?.Properties.Environment);
   expect(Object.fromEntries(rows.map(([, name, Ref]) => [name, { Ref }]))).toStrictEqual(Variables);
 });

@@ -26,10 +26,10 @@ import {
   checkPages,
   checkTime,
   endedOf,
-  excessOf,
   isLive,
   isNewer,
   nextId,
+  oldestOf,
   prepare,
   refusals,
   secondOf,
@@ -180,9 +180,7 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
   const isNewerThanOwn = (row: Connection) =>
     own !== undefined && secondOf(own) >= 0 && row !== own && isNewer(row, own);
   const ofUser = rows.filter(({ owner, row }) => isOfUser(owner) && isLive(row)).map(({ row }) => row);
-  const ownDevice = identity === "username" ? device : name;
-  const isDevices = ({ commonName }: Connection) => isName(ownDevice) && commonName === ownDevice;
-  const dueOf = (isFirstToGo: (row: Connection) => boolean) => excessOf(limit, ofUser, isNewerThanOwn, isFirstToGo);
+  const isDevices = ({ commonName }: Connection) => identity === "username" && isName(device) && commonName === device;
   const due = unasked !== undefined || isUnsure || isTooOften ? [] : dueOf(isDevices);
   count(tally, `login: ${weatherWord(oneCase, due)}`);
   if (exempt.includes(name)) count(tally, "login: an exempt user");
@@ -227,6 +225,18 @@ async function see(lane: Lane, oneCase: LoginCase, tally: Tally): Promise<SeenLo
     isRestTold: !hasInLookUp(oneCase, "without status", "odd-statuses", "without commonName"),
     isOwnTold: !hasInLookUp(oneCase, "without connectionId", "without connectionEstablishedTime"),
   };
+
+  /** One after the other: what is newer than the new one stays, the device's go first, and of those the oldest. */
+  function dueOf(isFirstToGo: (row: Connection) => boolean): Connection[] {
+    const left = new Set(ofUser);
+    while (left.size >= limit) {
+      const older = [...left].filter((row) => !isNewerThanOwn(row));
+      const next = oldestOf(older.filter(isFirstToGo)) ?? oldestOf(older);
+      if (next === undefined) break;
+      left.delete(next);
+    }
+    return ofUser.filter((row) => !left.has(row));
+  }
 
   /** Without a name: EC2 has a filter for user names alone, and a name with a wildcard may be many users'. */
   function mayBeAnybodys({ filterUsername }: Connection): boolean {

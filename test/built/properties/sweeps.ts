@@ -15,7 +15,6 @@ import {
   checkPages,
   checkTime,
   endedOf,
-  excessOf,
   isLive,
   isNewer,
   nextId,
@@ -24,6 +23,7 @@ import {
   secondOf,
   type Timed,
   weatherWord,
+  withNewer,
 } from "./weather.ts";
 
 export interface SeenSweep extends Timed {
@@ -46,7 +46,7 @@ export interface SeenSweep extends Timed {
   shown: Set<Connection>;
   /** Whether it returned, and nothing kept it from reading the whole list. */
   isComplete: boolean;
-  /** Whether EC2 says of which devices they all are. */
+  /** Whether EC2 says that they are all of one device. */
   areDevicesTold: boolean;
 }
 
@@ -157,15 +157,13 @@ async function see(
   const listed = ec2.connections.filter(({ status }) => status !== "terminating" && status !== "terminated");
   const active = listed.filter((row) => !isExempt(row));
   const certain = active.filter((row) => isLive(row) && nameOf(row) && secondOf(row) >= 0);
-  // As the login of the newest would.
   const excessIn = (among: Connection[]) =>
-    [...new Set(among.map(nameOf))].flatMap((name) => {
-      const ofUser = among.filter((row) => nameOf(row) === name);
-      const own = ofUser.find((row) => !ofUser.some((other) => isNewer(other, row)));
-      const others = ofUser.filter((row) => row !== own);
-      const isDevices = ({ commonName }: Connection) => isName(commonName) && commonName === own?.commonName;
-      return excessOf(limit, others, () => false, isDevices);
-    });
+    among.filter((row) =>
+      withNewer(
+        limit,
+        among.filter((other) => nameOf(other) === nameOf(row)),
+      ).includes(row),
+    );
   count(tally, `sweep: ${weatherWord(oneCase, excessIn(certain))}`);
   if (active.some((row) => !nameOf(row))) count(tally, "sweep: a connection has no name");
   if (excessIn(listed.filter(isExempt)).length > 0) count(tally, "sweep: an exempt user has many");
@@ -191,10 +189,6 @@ async function see(
     asked: [...askedFor].flatMap((id) => ec2.connections.filter(({ connectionId }) => connectionId === id)),
     shown: ec2.shown,
     isComplete: result !== undefined && faults.DescribeClientVpnConnections.length === 0,
-    // Where names are kept, common names may differ among a user's connections; else a part of the list says enough.
-    areDevicesTold:
-      identity === "common-name"
-        ? !keepsNames || faults.DescribeClientVpnConnections.length === 0
-        : !hasInLookUp(oneCase, "without commonName"),
+    areDevicesTold: identity === "common-name" || !hasInLookUp(oneCase, "without commonName"),
   };
 }

@@ -71,7 +71,7 @@ export function isNewer(a: Connection, b: Connection): boolean {
   return secondOf(a) === secondOf(b) ? a.connectionId < b.connectionId : secondOf(a) > secondOf(b);
 }
 
-function oldestOf(rows: Connection[]): Connection | undefined {
+export function oldestOf(rows: Connection[]): Connection | undefined {
   return rows.find((row) => rows.every((other) => !isNewer(row, other)));
 }
 
@@ -79,24 +79,9 @@ export function isLive({ status }: Connection): boolean {
   return status === "active" || status === "failed-to-terminate";
 }
 
-/**
- * Returns those of a user's connections that have to make room for a new one, one after the other: what is newer than
- * the new one stays, those of its device go first, and of those the oldest.
- */
-export function excessOf(
-  limit: number,
-  connections: Connection[],
-  isNewerThanOwn: (row: Connection) => boolean,
-  isFirstToGo: (row: Connection) => boolean,
-): Connection[] {
-  const left = new Set(connections);
-  while (left.size >= limit) {
-    const older = [...left].filter((row) => !isNewerThanOwn(row));
-    const next = oldestOf(older.filter(isFirstToGo)) ?? oldestOf(older);
-    if (next === undefined) break;
-    left.delete(next);
-  }
-  return connections.filter((row) => !left.has(row));
+/** Returns those that have so many newer ones beside them, or more. */
+export function withNewer(atLeast: number, connections: Connection[]): Connection[] {
+  return connections.filter((row) => connections.filter((other) => isNewer(other, row)).length >= atLeast);
 }
 
 /** Asserts that nothing was ended but what had to be. */

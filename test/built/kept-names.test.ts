@@ -164,6 +164,17 @@ describe("a name", () => {
     expect((await sweep(await lambdaWith({}))).result).toMatchObject({ active: 2, unnamed: 2 });
     expect(older.status).toBe("active");
   });
+
+  test.each(["a".repeat(255), "李".repeat(255), `${SHA256_PREFIX}a`])(
+    "that does not fit is compared and asked for as it is without the setting: %j",
+    async (username) => {
+      ec2.hidden.clear();
+      const { connection } = await logInWith({}, { username });
+      const { entry } = await logInWith({}, { username });
+      expect(entry).toMatchObject({ terminated: [connection?.connectionId], user: username });
+      expect(ec2.requests[0]?.params.get("Filter.1.Value.1")).toBe(username);
+    },
+  );
 });
 
 describe("every answer that allows keeps the name", () => {

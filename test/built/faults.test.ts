@@ -70,7 +70,7 @@ describe.concurrent("faults that pass", () => {
       user.fail(action, { status: 503, code: "Unavailable", message: "The server is overloaded" }, 1);
       user.fail(action, THROTTLED, 1);
       user.fail(action, "hang");
-      const { response, entry } = await user.askHandler(3_500);
+      const { response, entry } = await user.askHandler(EIGHT_SECONDS);
       expect(response.allow).toBe(false);
       expect(entry.errors).toMatchObject([{ code: "RequestLimitExceeded", message: "Request limit exceeded." }]);
     },

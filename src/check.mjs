@@ -25,11 +25,12 @@ const isDryRun = process.env.DRY_RUN === "true";
 /**
  * What Lambda calls.
  *
- * @param {Record<string, unknown> | null} event of a login or of a sweep, which has none of a login's fields
+ * @param {Record<string, unknown> | null} event of a login or of a sweep
  * @param {Partial<import("aws-lambda").Context>} context
  */
 export async function handler(event, context) {
-  const isOwnRefusal = event !== null && isRefused(event);
+  // A sweep has none of a login's fields, and must not be taken for one.
+  const isOwnRefusal = event !== null && !Object.hasOwn(event, "sweep") && isRefused(event);
   if (isOwnRefusal) log(event);
   if (isOwnRefusal && !isDryRun) {
     const statuses = { "posture-compliance-statuses": [STATUS.refused], "schema-version": "v3" };

@@ -50,7 +50,9 @@ test.each([
   const refused = await lambda.invoke(TOO_OLD);
   expect(refused.response).toStrictEqual(REFUSED);
   expect(callsTo(ec2)).toStrictEqual([]);
-  expect((await lambda.sweep({ sweep: ENDPOINT_ID })).response.terminated).toStrictEqual([older[0]?.connectionId]);
+  expect((await lambda.sweep({ ...TOO_OLD, sweep: ENDPOINT_ID })).response.terminated).toStrictEqual([
+    older[0]?.connectionId,
+  ]);
   const passed = await lambda.invoke(connectEvent({ "aws-client-version": "5.2.0" }));
   expect(passed.response).toStrictEqual(PASSED);
   for (const version of ["", undefined, null]) {

@@ -89,9 +89,9 @@ const IGNORE_USERNAME_CASE = setting("IGNORE_USERNAME_CASE") === "true";
 const KEEP_NAMES = setting("KEEP_NAMES") === "true";
 const CHECK_LOGINS = setting("CHECK_LOGINS") === "true";
 // EC2 documents the user name of a connection for Active Directory alone, but lists the statuses of any connection. So the
-// name is kept in one. AWS documents up to 255 characters, and not which: what is no letter, digit, ".", "_" or "-" is
-// written as the "%" and number of each byte. A name that does not fit, or looks like a hash, is kept as its hash: without
-// a status, nobody would end its connections. The prefix has the kind of name: the other kind may be another user's.
+// name is kept in one. AWS documents 255 characters, and not which: "%" and its number stand for each byte that is no letter,
+// digit, ".", "_" or "-". A name that does not fit is kept as its hash, as nobody would end a connection without a status; so
+// is one that looks like a hash. The prefix has the kind of name, as a name of the other kind may be another user's.
 const KEPT = { name: `vpn-session-handler.${IDENTITY}.`, hash: `vpn-session-handler.${IDENTITY}-sha256.` };
 const LONGEST_STATUS = 255;
 const exemptNames = setting("EXEMPT_USERS").split(",");
@@ -118,7 +118,8 @@ const LOGGED_USERS = 100; // of a dry run's sweep, at most: each minute names th
 const LOGGED_USER_CHARACTERS = 255; // as AWS cuts user names
 
 // A user's devices that push each other out would take EC2 from others (npm run bench -- storm). With two more in this
-// number, they do; with two fewer, so is refused who changes between two devices, or whose network drops, every 2 s.
+// number, they still do. With two fewer, a user would be refused who changes between two devices every 2 s, or whose network
+// drops as often.
 const TOO_MANY_NEW = MAX_CONNECTIONS_PER_USER + 6;
 // How long connections are new. Ended ones only briefly: they may be a thief's, who keeps the owner out as long. Live ones
 // until a sweep has ended those of one moment: before, each login would ask for the end of all of them.
@@ -270,8 +271,8 @@ async function decide(event: unknown, context?: Partial<Context>): Promise<Decis
   if (EXEMPT_USERS.has(user)) return allowed("exempt user");
   if (!CHECK_LOGINS) return allowed("noted, and left to the sweep");
   if (version !== "v3") return cannotCheck("UnknownSchemaVersion", `schema-version: expected 'v3', got '${version}'`);
-  // Two empty names are not the same user: taking them for one would end everybody's connection. Where a connection
-  // without a name has checks fail, letting in one more would deny everybody.
+  // Two empty names are not the same user: taking them for one would end everybody's connection. Where one connection
+  // without a name makes everybody's check fail, a login that would add one is not let in.
   const isHarmless = CAN_FILTER || (KEEP_NAMES && IDENTITY === "username");
   if (user === "" && isHarmless) return allowed(`no ${IDENTITY} to compare`);
   if (user === "") return cannotCheck("UnnamedLogin", `no ${IDENTITY} to compare`);

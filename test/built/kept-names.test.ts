@@ -149,9 +149,11 @@ describe("a name", () => {
     },
   );
 
-  test("of 1 MB gets an answer", async () => {
-    const username = "a".repeat(1_000_000);
-    expect(await statusesOf(username)).toStrictEqual([keptAs(username)]);
+  test("of 1 MB gets an answer, whose entry has the user as it is compared", async () => {
+    const username = "李".repeat(1_000_000);
+    const { response, entry } = await askHandlerWith(NOTE, connectEvent({ username }));
+    expect(response["posture-compliance-statuses"]).toStrictEqual([keptAs(username)]);
+    expect(entry.user).toBe(keptAs(username));
   });
 
   test("is not kept without the setting, and is not read either", async () => {
@@ -373,6 +375,16 @@ describe("with IDENTITY=common-name", () => {
     expect(statuses(ec2.connections)).toStrictEqual(["terminated", "active", "active"]);
   });
 
+  test("the oldest goes first, whether EC2 lists its common name or not", async () => {
+    ec2.hidden.clear();
+    const rows = [undefined, "alice", undefined].map((commonName, i) =>
+      addKept(30 - 10 * i, [keptAs("alice", "common-name")], { commonName }),
+    );
+    const event = connectEvent({ "common-name": "alice" });
+    await askHandlerWith({ ...settings, MAX_CONNECTIONS_PER_USER: "3" }, event);
+    expect(statuses(rows)).toStrictEqual(["terminated", "active", "active"]);
+  });
+
   test("a login without one is answered as ON_FAILURE says, without a call, and keeps nothing", async () => {
     for (const ON_FAILURE of ["deny", "allow"]) {
       const { response, entry } = await askHandlerWith(
@@ -450,17 +462,35 @@ describe("what EC2 lists beside it", () => {
     expect((await sweep(await lambdaWith(KEEP))).result).toMatchObject({ active: 4, unnamed: 4, terminated: [] });
   });
 
-  test.each(["%zz", "%e0%a4", "%", "%4", "%61lice", "%C3%AB", "a b", "ë", "alice\n", "%ff", "%c0%80"])(
-    "a status with this function's prefix that it never writes keeps no name: %j",
-    async (rest) => {
-      const [older, stranger] = [
-        addKept(10, [`vpn-session-handler.username.${rest}`], { username: "alice" }),
-        addKept(10, [`vpn-session-handler.username.${rest}`], { username: undefined }),
-      ];
-      expect((await askHandlerWith(KEEP)).entry).toMatchObject({ terminated: [older.connectionId], unnamed: 1 });
-      expect(stranger.status).toBe("active");
-    },
-  );
+  test.each([
+    ...[
+      "%zz",
+      "%e0%a4",
+      "%",
+      "%4",
+      "%61lice",
+      "%C3%AB",
+      "a b",
+      "ë",
+      "alice\n",
+      "%ff",
+      "%c0%80",
+      "",
+      "NA",
+      "-",
+      "N%2fA",
+    ].map((rest) => `vpn-session-handler.username.${rest}`),
+    ...["", "zz", "0".repeat(63), "0".repeat(65), "A".repeat(64), `${"0".repeat(64)} `].map(
+      (rest) => SHA256_PREFIX + rest,
+    ),
+  ])("a status with this function's prefix that it never writes keeps no name: %j", async (status) => {
+    const older = addKept(20, [status], { username: "alice" });
+    const kept = addKept(10, [status, keptAs("alice")], { username: undefined });
+    const stranger = addKept(10, [status], { username: undefined });
+    const { entry } = await askHandlerWith({ ...KEEP, MAX_CONNECTIONS_PER_USER: "2" });
+    expect(entry).toMatchObject({ terminated: [older.connectionId], unnamed: 1 });
+    expect(statuses([kept, stranger])).toStrictEqual(["active", "active"]);
+  });
 });
 
 describe("a connection without a name", () => {

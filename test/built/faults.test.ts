@@ -109,7 +109,7 @@ test("forty logins at once, each throttled four times, all get in: no quota of r
     return times <= 4 ? THROTTLED : undefined;
   };
   ec2.fail("DescribeClientVpnConnections", firstFour, ALWAYS);
-  const logins = Array.from({ length: 40 }, (_, i) => askHandler(connectEvent({ username: `user-${i}` }), 10_000));
+  const logins = Array.from({ length: 40 }, (_, i) => askHandler(connectEvent({ username: `user-${i}` }), 20_000));
   for (const { response } of await Promise.all(logins)) expect(response).toStrictEqual(ALLOWED);
   expect(callsTo(ec2)).toHaveLength(200);
 });

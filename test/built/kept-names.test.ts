@@ -150,7 +150,7 @@ describe("a name", () => {
   );
 
   test("of 1 MB gets an answer, whose entry has the user as it is compared", async () => {
-    const username = "李".repeat(1_000_000);
+    const username = "a".repeat(1_000_000);
     const { response, entry } = await askHandlerWith(NOTE, connectEvent({ username }));
     expect(response["posture-compliance-statuses"]).toStrictEqual([keptAs(username)]);
     expect(entry.user).toBe(keptAs(username));
